@@ -1,0 +1,1 @@
+"""What every service is built from: settings, database, application frame, health, errors, authentication, shedding."""

@@ -1,0 +1,66 @@
+"""Typed settings, read once at start from the environment and from secret files."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EX_CONFIG = 78
+"""Exit code of sysexits(3) for bad configuration: starting again would not help."""
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the message names it and says why."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs to start; a service adds its own fields in a subclass.
+
+    A field is read from the environment variable of its name, or from a file of its name in `SECRETS_DIR`.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    service: str
+    instance: str = Field(default="local-1", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    service_port: int = Field(default=0, ge=0, le=65535)
+    database_url: SecretStr
+    sqlite_synchronous: Literal["full", "normal"] = "full"
+    nats_url: str = ""
+    nats_password: SecretStr = SecretStr("")
+    prometheus_url: str = ""
+    admin_token: SecretStr = Field(min_length=16)
+    api_version: Literal["v1", "v2"] = "v1"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    drain_seconds: float = Field(default=8.0, gt=0, le=120)
+    max_body_bytes: int = Field(default=65_536, ge=1_024)
+    request_seconds: float = Field(default=10.0, gt=0, le=120)
+    max_requests: int = Field(default=512, ge=1)
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+            raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        return url
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings of this process, or raise `ConfigurationError`."""
+        secrets = os.environ.get("SECRETS_DIR") or None
+        if secrets is not None and not Path(secrets).is_dir():
+            raise ConfigurationError(f"SECRETS_DIR: {secrets} is not a directory")
+        try:
+            return cls(_secrets_dir=secrets)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_reasons(error))) from None
+
+
+def _reasons(error: ValidationError) -> list[str]:
+    # `input` is left out: it may be a secret
+    problems = error.errors(include_input=False)
+    return [f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in problems]
