@@ -8,9 +8,11 @@ The first attempt runs in the caller's own task, so that an answer in time costs
 
 import asyncio
 from collections.abc import Awaitable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
+from shared.resilience.alarms import Alarms
 from shared.resilience.budget import RetryBudget
 from shared.resilience.clock import SYSTEM_CLOCK, Clock, Timer
 from shared.resilience.errors import ResilienceError
@@ -47,6 +49,7 @@ class Hedge:
         self.budget = budget or RetryBudget(name)
         self.events = events or EventBus()
         self.clock = clock
+        self.alarms = Alarms(config.delay, clock)
         self.started = self.won = self.failed = self.refused = 0
 
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
@@ -97,6 +100,7 @@ class _Race:
 
     __slots__ = (
         "_closed",
+        "_context",
         "_inner",
         "_invocation",
         "_policy",
@@ -116,7 +120,9 @@ class _Race:
         self._winner: asyncio.Task[Any] | None = None
         self.cancelled_first = False
         self.hedges: list[asyncio.Task[Any]] = []
-        self._timer: Timer = policy.clock.call_later(policy.config.delay, self._start)
+        # An alarm rings in no particular context; a hedge has to run in the caller's.
+        self._context = copy_context()
+        self._timer = self._set_alarm()
 
     def close(self) -> None:
         """No hedge starts any more, and none interferes with the caller's task."""
@@ -149,6 +155,13 @@ class _Race:
             hedge.cancel()
         await asyncio.gather(*self.hedges, return_exceptions=True)
 
+    def _set_alarm(self) -> Timer:
+        policy = self._policy
+        return policy.alarms.set(policy.clock.monotonic(), self._ring, self._task.get_loop())
+
+    def _ring(self) -> None:
+        self._context.run(self._start)
+
     def _start(self) -> None:
         policy = self._policy
         now = policy.clock.monotonic()
@@ -166,7 +179,7 @@ class _Race:
         self.hedges.append(hedge)
         policy.events.publish(HedgeStarted(policy.name, now, number))
         if len(self.hedges) < policy.config.max_hedges:
-            self._timer = policy.clock.call_later(policy.config.delay, self._start)
+            self._timer = self._set_alarm()
 
     async def _attempt(self, number: int) -> Any:
         # The task has a context of its own, so there is nothing to restore.

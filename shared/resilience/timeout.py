@@ -5,7 +5,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.resilience.clock import SYSTEM_CLOCK, Clock
+from shared.resilience.alarms import Alarms
+from shared.resilience.clock import SYSTEM_CLOCK, Clock, Timer
 from shared.resilience.deadline import CURRENT
 from shared.resilience.errors import AttemptTimeout, DeadlineExceeded
 from shared.resilience.events import AttemptTimedOut, EventBus
@@ -58,6 +59,7 @@ class Timeout:
         self.events = events or EventBus()
         self._clock = clock
         self._now = clock.monotonic
+        self._alarms = Alarms(NEVER if duration is None else duration, clock)
         self._successful = self._failed = self._timed_out = 0
 
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
@@ -83,7 +85,7 @@ class Timeout:
         token = CURRENT.set((until, self._clock)) if self.propagate else None
         cancelling = task.cancelling()
         expiry = _Expiry(task)
-        timer = self._clock.call_later(until - now, expiry.fire)
+        timer = self._start(expiry, now, until - now, by_deadline=by_deadline)
         try:
             result = await inner(invocation)
         except BaseException as error:
@@ -102,6 +104,12 @@ class Timeout:
             timer.cancel()
             if token is not None:
                 CURRENT.reset(token)
+
+    def _start(self, expiry: _Expiry, now: float, limit: float, *, by_deadline: bool) -> Timer:
+        if by_deadline:
+            # Every caller has another deadline, so these do not queue up in order.
+            return self._clock.call_later(limit, expiry.fire)
+        return self._alarms.set(now, expiry.fire, expiry.task.get_loop())
 
     def _timed_out_after(self, limit: float, by_deadline: bool) -> Exception:
         self._timed_out += 1
