@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from infra.local import nats
+from infra.local import nats, postgres
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings
+from infra.local.state import StateDirectory
 
 _REQUEST_SECONDS = 2.0
 
@@ -20,7 +21,7 @@ async def answers(client: httpx.AsyncClient, settings: LocalSettings, program: P
     """
     try:
         if program.name == "postgres":
-            return await _accepts(program.port)
+            return await postgres.answers(settings, StateDirectory(settings.state))
         response = await client.get(health_url(settings, program), timeout=_REQUEST_SECONDS)
     except httpx.TimeoutException:
         return f"no answer within {_REQUEST_SECONDS:.0f} s"
@@ -36,16 +37,6 @@ def health_url(settings: LocalSettings, program: Program) -> str:
     if program.name == "nats":
         return f"{nats.monitor_url(settings)}/healthz"
     return f"http://{settings.host}:{program.port}/health/ready"
-
-
-async def _accepts(port: int) -> str:
-    try:
-        async with asyncio.timeout(_REQUEST_SECONDS):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except (OSError, TimeoutError):
-        return f"nothing listens on port {port}"
-    writer.close()
-    return ""
 
 
 async def ask_all(settings: LocalSettings, programs: list[Program]) -> dict[str, str]:

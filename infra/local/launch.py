@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import asyncpg
+import psutil
 
 from infra.local import databases, health, nats, ports, postgres, processes, secrets, supervisor
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError, ProgramState
@@ -76,19 +77,12 @@ class Launcher:
         """Make roles and databases on the stack's own Postgres.
 
         Raises:
-            StackError: the server does not accept them within the time for readiness.
+            StackError: the server refuses.
         """
-        deadline = time.monotonic() + self._settings.ready_timeout
-        while True:
-            try:
-                postgres.create_databases(self._settings, self._state)
-            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-                # It listens before it accepts: for that moment it answers "the database system is starting up".
-                if time.monotonic() > deadline:
-                    raise StackError(f"Postgres does not make the databases: {error}") from error
-                time.sleep(_POLL_SECONDS)
-            else:
-                return
+        try:
+            postgres.create_databases(self._settings, self._state)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise StackError(f"Postgres does not make the databases: {error}") from error
 
     def bring_up(self, wanted: list[Program]) -> None:
         """Start what does not run and wait until all of it is ready.
@@ -160,14 +154,12 @@ class Launcher:
         return state.error or f"exit code {state.exit_status}"
 
     def _shut_supervisor_down(self) -> None:
-        control = self.control
         try:
-            control.shutdown()
-        except ControlError:
-            return  # it is ending already; what it leaves is found below
-        deadline = time.monotonic() + _STOP_SECONDS
-        while control.running() and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+            process = psutil.Process(self.control.pid())
+            self.control.shutdown()
+            process.wait(timeout=_STOP_SECONDS)
+        except (ControlError, psutil.NoSuchProcess, psutil.TimeoutExpired):
+            return  # it is gone, or hangs: what is left is found and ended next
 
     def _end_leftovers(self) -> None:
         left = processes.of_stack(self._state)

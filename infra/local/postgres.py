@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from infra.local import secrets
 from infra.local.errors import StackError
 from infra.local.settings import MODULES, LocalSettings
@@ -124,6 +126,16 @@ def _open_to(user: str, directory: Path) -> None:
                 )
 
 
+async def answers(settings: LocalSettings, state: StateDirectory) -> str:
+    """Ask the server once; empty when it takes a query, else why not."""
+    try:
+        connection = await _connect(settings, state)
+        await connection.close(timeout=2)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
 def create_databases(settings: LocalSettings, state: StateDirectory) -> None:
     """One role and one database a service, made when missing. The server must be up.
 
@@ -150,8 +162,6 @@ async def _create_databases(settings: LocalSettings, state: StateDirectory) -> N
 
 
 async def _connect(settings: LocalSettings, state: StateDirectory) -> Any:
-    import asyncpg  # the services' own driver; only this database needs it here
-
     return await asyncpg.connect(
         host="127.0.0.1",
         port=settings.postgres_port,

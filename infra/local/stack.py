@@ -99,9 +99,9 @@ class LocalStack:
         """
         if not self.state.path.exists():
             return []
+        gone = self.belongings()
         with self.state.lock("reset"):
             self._launcher.stop_all()
-            gone = self.belongings()
             for path in gone:
                 shutil.rmtree(path)
         return gone

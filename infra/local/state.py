@@ -54,15 +54,21 @@ class StateDirectory:
         """Make the directories that are missing.
 
         Raises:
-            StackError: the path exists and is not a directory, or cannot be written.
+            StackError: the path exists and is not a stack's, or cannot be written.
         """
+        strange = [each for each in (self.run, self.data, self.logs, self.secrets) if each.exists()]
+        if strange and not self.tag.exists():
+            # `reset` deletes these directories: they must be ours from the beginning.
+            raise StackError(
+                f"{strange[0]} exists and was not made by a stack.", "Choose another state_dir, or move it away."
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self.tag.touch()
             for directory in (self.run, self.data, self.logs, self.secrets):
                 directory.mkdir(mode=0o700, exist_ok=True)
                 # Others may pass `data` when another user's Postgres lives there, but never more.
                 directory.chmod(stat.S_IMODE(directory.stat().st_mode) & (0o701 if directory == self.data else 0o700))
-            self.tag.touch()
         except OSError as error:
             raise StackError(
                 f"The state directory {self.path} cannot be used: {error.strerror}.", "Choose another with state_dir."
