@@ -170,9 +170,7 @@ class Catalogue:
             raise UnknownSku(unknown)
         if any(currency not in row.prices for row in found.values()):
             raise UnknownCurrency(currency)
-        return [
-            Quote(sku, quantity, found[sku].free, found[sku].prices[currency]) for sku, quantity in items.items()
-        ]
+        return [Quote(sku, quantity, found[sku].free, found[sku].prices[currency]) for sku, quantity in items.items()]
 
 
 _SHOWN: Select[Any] = select(

@@ -1,10 +1,10 @@
 """A reservation, the states it goes through, and what can go wrong with it.
 
-    reserve -> HELD -- commit --> COMMITTED -- release --> RETURNED
-               HELD -- release -> RELEASED
-               HELD -- its time -> EXPIRED -- reserve -> HELD again
-                                   EXPIRED -- release -> RELEASED
-    release of an unknown id -> RELEASED: a tombstone, so that a late reserve is refused
+reserve -> HELD -- commit --> COMMITTED -- release --> RETURNED
+           HELD -- release -> RELEASED
+           HELD -- its time -> EXPIRED -- reserve -> HELD again
+                               EXPIRED -- release -> RELEASED
+release of an unknown id -> RELEASED: a tombstone, so that a late reserve is refused
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ recovery after a kill, and by the message that a payment was settled.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from opentelemetry import trace
@@ -194,7 +195,7 @@ class Checkout:
         ending = order.ending or State.CANCELLED
         return await self._orders.advance(order, ending, "money and stock are given back")
 
-    async def _cancel(self, order: Order, ending: State, detail: str, **changes: object) -> Order:
+    async def _cancel(self, order: Order, ending: State, detail: str, **changes: Any) -> Order:
         return await self._orders.advance(order, State.CANCELLING, detail, ending=ending, **changes)
 
     @staticmethod

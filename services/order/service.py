@@ -52,7 +52,7 @@ class Service:
             password=settings.nats_password.get_secret_value(),
             name=settings.instance,
         )
-        self.outbox = Outbox(chassis.database, tables.outbox, self.broker, metrics=chassis.metrics)
+        self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
         self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=int(settings.lease_seconds * 1000))
         self.tracer = trace.get_tracer("holdfast.order")
         self.outcomes = Counter(
