@@ -85,7 +85,7 @@ def check_error_budget(traffic: Traffic, source: str, window: str) -> ErrorBudge
 
 
 async def from_prometheus(http: httpx.AsyncClient, url: str) -> Traffic:
-    """Traffic of all replicas over the window. Raises `httpx.HTTPError`, or `ValueError` for an answer without sense."""
+    """Traffic of all replicas over the window. Raises `httpx.HTTPError`; `ValueError`: not Prometheus' answer."""
     return Traffic(
         requests=await _query(http, url, _TOTAL) or 0.0,
         failed=await _query(http, url, _FAILED) or 0.0,
