@@ -72,11 +72,13 @@ class Registry:
             breaker = self._breakers.get(key)
             if breaker is None:
                 breaker = self._breakers[key] = CircuitBreaker(key, instance.circuit_breaker, clock=self._clock)
+        # As a breaker is, a budget is the instance's own unless another one is named.
+        budget = self._budgets[instance.budget] if instance.budget is not None else self._budgets.get(name)
         return Pipeline(
             name,
             deadline=instance.deadline,
             retry=instance.retry,
-            budget=None if instance.budget is None else self._budgets[instance.budget],
+            budget=budget,
             hedge=instance.hedge,
             circuit_breaker=breaker,
             bulkhead=instance.bulkhead,
