@@ -1,9 +1,9 @@
 """Payments as they are stored: each method is one transaction, and changes a state only from the one expected.
 
-    PROCESSING -> CAPTURED -> REFUNDING -> REFUNDED
-        |                         ^  \\--> VOIDED
-        |-> DECLINED, VOIDED      |
-        \\------------------------/         a refund of an unknown key begins in REFUNDING
+PROCESSING -> CAPTURED -> REFUNDING -> REFUNDED
+    |                         ^  \\--> VOIDED
+    |-> DECLINED, VOIDED      |
+    \\------------------------/         a refund of an unknown key begins in REFUNDING
 """
 
 from dataclasses import dataclass, fields
