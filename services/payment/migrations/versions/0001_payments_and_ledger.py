@@ -9,8 +9,14 @@ branch_labels = None
 depends_on = None
 
 _SQLITE_GUARDS = (
-    "CREATE TRIGGER ledger_no_update BEFORE UPDATE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
-    "CREATE TRIGGER ledger_no_delete BEFORE DELETE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    """
+    CREATE TRIGGER ledger_no_update BEFORE UPDATE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END
+    """,
+    """
+    CREATE TRIGGER ledger_no_delete BEFORE DELETE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END
+    """,
     # INSERT OR REPLACE removes the row in its way without firing the trigger above
     """
     CREATE TRIGGER ledger_no_replace BEFORE INSERT ON ledger
@@ -39,10 +45,12 @@ _POSTGRES_GUARDS = (
 
 _LINES = """
     CREATE VIEW ledger_lines AS
-    SELECT entry_id, transaction_id, kind, debit_account AS account, amount AS debit, 0 AS credit, currency, recorded_at
+    SELECT entry_id, transaction_id, kind, debit_account AS account,
+           amount AS debit, 0 AS credit, currency, recorded_at
     FROM ledger
     UNION ALL
-    SELECT entry_id, transaction_id, kind, credit_account AS account, 0 AS debit, amount AS credit, currency, recorded_at
+    SELECT entry_id, transaction_id, kind, credit_account AS account,
+           0 AS debit, amount AS credit, currency, recorded_at
     FROM ledger
 """
 
