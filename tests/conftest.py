@@ -1,3 +1,3 @@
-"""Fixtures for every test: real databases and a real broker."""
+"""Fixtures that every test may ask for: real databases and a real broker."""
 
 pytest_plugins = ["tests.fixtures.databases", "tests.fixtures.nats"]

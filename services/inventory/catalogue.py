@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sqlalchemy import Row, Select, Text, cast, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.inventory.reservation import UnknownSku
+from services.inventory.reservation import UnknownCurrency, UnknownSku
 from services.inventory.tables import Items, products
 from shared.chassis.database import Database
 from shared.chassis.settings import ConfigurationError
@@ -48,10 +48,6 @@ class CatalogueFile(BaseModel):
         if short := [entry.sku for entry in self.products if set(entry.prices) != currencies]:
             raise ValueError(f"not priced in all of {', '.join(sorted(currencies))}: {', '.join(short)}")
         return self
-
-
-class UnknownCurrency(Exception):
-    """The products are not sold in this currency."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ import asyncio
 
 import structlog
 
+from services.inventory.metrics import InventoryMetrics
 from services.inventory.stock import Stock
-from shared.chassis.clock import Clock
+from shared.chassis.clock import Clock, milliseconds
 
 SHORTEST_HOLD_SECONDS = 1.0
 """The API takes no shorter hold."""
@@ -22,8 +23,10 @@ _log = structlog.get_logger()
 class Expiry:
     """Sleeps until the next hold is due, in this replica's knowledge, and expires it."""
 
-    def __init__(self, stock: Stock, clock: Clock, *, batch: int) -> None:
+    def __init__(self, stock: Stock, clock: Clock, metrics: InventoryMetrics, *, batch: int) -> None:
+        stock.on_hold = self.notice
         self._stock = stock
+        self._metrics = metrics
         self._clock = clock
         self._batch = batch
         self._until = 0
@@ -38,15 +41,15 @@ class Expiry:
         """Expire what is due, for ever."""
         while True:
             self._sooner.clear()
-            latest = self._now() + round(_LOOK_AGAIN * 1000)
+            latest = milliseconds(self._clock) + round(_LOOK_AGAIN * 1000)
             self._until = latest  # from here on `notice` wakes us, also while the query runs
             due = await self._stock.next_expiry()
             self._until = latest if due is None else min(latest, due)
-            if self._until <= self._now():
+            if self._until <= milliseconds(self._clock):
                 await self.sweep()
                 continue
             try:
-                async with asyncio.timeout((self._until - self._now()) / 1000):
+                async with asyncio.timeout((self._until - milliseconds(self._clock)) / 1000):
                     await self._sooner.wait()
             except TimeoutError:
                 continue
@@ -57,11 +60,9 @@ class Expiry:
         while True:
             count = await self._stock.expire(self._batch)
             total += count
+            self._metrics.expired.inc(count)
             if count < self._batch:
                 break
         if total:
             _log.info("holds expired", count=total)
         return total
-
-    def _now(self) -> int:
-        return round(self._clock.now() * 1000)

@@ -53,16 +53,28 @@ class Shortage:
     available: int
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Units over all products by kind, and the number of holds."""
+
+    free: int
+    held: int
+    sold: int
+    holds: int
+
+
 class StockError(Exception):
-    """A reservation cannot be had, or cannot be moved on:
+    """What was asked for cannot be done:
 
     StockError
       UnknownSku            no such product
+      UnknownCurrency       the products are not sold in it
       InsufficientStock     fewer free than asked for
       ReservationConflict   the id holds other items
       ReservationReleased   given back before, for ever
       HoldExpired           its time is over: reserve again
       UnknownReservation    never seen
+      KeyReused             a restock's key came with another sku or quantity
     """
 
 
@@ -72,6 +84,10 @@ class UnknownSku(StockError):
     def __init__(self, skus: list[str]) -> None:
         super().__init__(", ".join(skus))
         self.skus = skus
+
+
+class UnknownCurrency(StockError):
+    """Some of the products have no price in this currency."""
 
 
 class InsufficientStock(StockError):
@@ -96,3 +112,7 @@ class HoldExpired(StockError):
 
 class UnknownReservation(StockError):
     """No reservation has this id."""
+
+
+class KeyReused(StockError):
+    """The key of a restock was used for another sku or another quantity."""

@@ -4,14 +4,10 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.inventory.catalogue import Product
-from services.inventory.reservation import StockError, UnknownSku
+from services.inventory.reservation import KeyReused, UnknownSku
 from services.inventory.tables import products, restocks
-from shared.chassis.clock import Clock
+from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
-
-
-class KeyReused(StockError):
-    """The key was used for another sku or another quantity."""
 
 
 class Restocking:
@@ -22,13 +18,13 @@ class Restocking:
         self._clock = clock
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
-    async def add(self, key: str, sku: str, quantity: int) -> tuple[Product, bool]:
-        """Add `quantity` units unless `key` did so before; return the product and whether it was new.
+    async def add(self, key: str, sku: str, quantity: int) -> Product:
+        """Add `quantity` units unless `key` did so before; return the product as it is then.
 
         Raises `UnknownSku` (and forgets the key) or `KeyReused`.
         """
         delivery = self._insert(restocks).values(
-            key=key, sku=sku, quantity=quantity, created_at=round(self._clock.now() * 1000)
+            key=key, sku=sku, quantity=quantity, created_at=milliseconds(self._clock)
         )
         more = {"initial": products.c.initial + quantity, "free": products.c.free + quantity}
         product = select(products).where(products.c.sku == sku)
@@ -45,4 +41,4 @@ class Restocking:
                 row = (await connection.execute(product)).one_or_none()
             if row is None:
                 raise UnknownSku([sku])
-        return Product(row.sku, row.name, row.description, row.prices, row.free), new
+        return Product(row.sku, row.name, row.description, row.prices, row.free)

@@ -1,7 +1,8 @@
 """Holds on stock: taken for an order, then sold, given back, or expired. The rules of the inventory.
 
 Every operation is one write transaction and may be repeated: the answer is the same. Inside a transaction the
-reservation's row comes first and the products' rows follow in the order of their skus, so no two can wait for each other.
+reservation's row comes first and the products' rows follow in the order of their skus, so that no two wait for each
+other.
 
 A hold lasts until its stock has been given back, not until the instant of `expires_at`: whoever commits before the
 expiry has swept it keeps it. That is safe, for the stock is still set aside, and it spares a paid order a second hold.
@@ -24,42 +25,43 @@ from services.inventory.reservation import (
     ReservationReleased,
     Shortage,
     State,
+    Totals,
     UnknownReservation,
     UnknownSku,
 )
 from services.inventory.tables import Items, products, reservations
-from shared.chassis.clock import Clock
+from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 
 # a literal, not a parameter: only so do both databases use the partial index
 _IS_HELD = text("reservations.state = 'HELD'")
-_COLUMNS = (reservations.c.id, reservations.c.state, reservations.c.expires_at, reservations.c.items)
+_COLUMNS = (reservations.c.id, reservations.c.state, reservations.c.expires_at, reservations.c["items"])
 
 
 class Stock:
     """The reservations and the stock they move, in the service's database.
 
-    `noticed` is told the expiry (epoch milliseconds) of every hold taken here.
+    `on_hold` is called with the expiry (epoch milliseconds) of every hold taken here.
     """
 
-    def __init__(self, database: Database, clock: Clock, noticed: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._noticed = noticed
+        self.on_hold: Callable[[int], None] = lambda _: None
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
-    async def reserve(self, id: str, items: Items, ttl_seconds: float) -> tuple[Reservation, Outcome]:  # noqa: A002
+    async def reserve(self, reservation_id: str, items: Items, ttl_seconds: float) -> tuple[Reservation, Outcome]:
         """Hold all of `items` or none, for `ttl_seconds`.
 
         HELD when new, RETAKEN when an expired hold was taken again, REPEATED when it was held or committed already.
         Raises `UnknownSku`, `InsufficientStock`, `ReservationConflict`, `ReservationReleased`.
         """
-        now = self._now()
+        now = milliseconds(self._clock)
         expires_at = now + round(ttl_seconds * 1000)
         async with self._database.write() as connection:
-            fresh = (await connection.execute(self._taking(id, items, now, expires_at))).one_or_none()
+            fresh = (await connection.execute(self._taking(reservation_id, items, now, expires_at))).one_or_none()
             if fresh is None:
-                found = await self._locked(connection, id)
+                found = await self._locked(connection, reservation_id)
                 reservation, outcome = await self._take_up(connection, found, items, now, expires_at)
             else:
                 await self._hold(connection, items)
@@ -67,53 +69,61 @@ class Stock:
                 # only a row that was there before is older than this call
                 outcome = Outcome.HELD if fresh.created_at == fresh.updated_at else Outcome.RETAKEN
         if outcome is not Outcome.REPEATED:
-            self._noticed(expires_at)
+            self.on_hold(expires_at)
         return reservation, outcome
 
-    async def commit(self, id: str) -> tuple[Reservation, Outcome]:  # noqa: A002
+    async def commit(self, reservation_id: str) -> tuple[Reservation, Outcome]:
         """Turn the hold into a sale. Raises `HoldExpired`, `ReservationReleased`, `UnknownReservation`."""
         async with self._database.write() as connection:
-            held = update(reservations).where(reservations.c.id == id, _IS_HELD)
+            held = update(reservations).where(reservations.c.id == reservation_id, _IS_HELD)
             row = (await connection.execute(self._turned(held, State.COMMITTED))).one_or_none()
             if row is not None:
                 reservation = _reservation(row)
                 await self._move(connection, reservation.items, "held", "sold")
                 return reservation, Outcome.COMMITTED
-        reservation = await self.find(id)
+        reservation = await self.find(reservation_id)
         if reservation.state is State.COMMITTED:
             return reservation, Outcome.REPEATED
         if reservation.state in (State.RELEASED, State.RETURNED):
-            raise ReservationReleased(id)
+            raise ReservationReleased(reservation_id)
         # HELD only if it was taken again since the update above, which found it expired
-        raise HoldExpired(id)
+        raise HoldExpired(reservation_id)
 
-    async def release(self, id: str) -> tuple[Reservation, Outcome]:  # noqa: A002
+    async def release(self, reservation_id: str) -> tuple[Reservation, Outcome]:
         """Give back what is held or sold; for an id never seen, leave a tombstone that refuses a late reserve."""
-        now = self._now()
+        now = milliseconds(self._clock)
         async with self._database.write() as connection:
             tombstone = self._insert(reservations).values(
-                id=id, state=State.RELEASED, items={}, expires_at=None, created_at=now, updated_at=now
+                id=reservation_id, state=State.RELEASED, items={}, expires_at=None, created_at=now, updated_at=now
             )
             fresh = await connection.execute(tombstone.on_conflict_do_nothing().returning(*_COLUMNS))
             if (row := fresh.one_or_none()) is not None:
                 return _reservation(row), Outcome.RELEASED
-            found = await self._locked(connection, id)
+            found = await self._locked(connection, reservation_id)
             if found.state in (State.RELEASED, State.RETURNED):
                 return found, Outcome.REPEATED
             sold = found.state is State.COMMITTED
             if found.state is not State.EXPIRED:
                 await self._move(connection, found.items, "sold" if sold else "held", "free")
             state, outcome = (State.RETURNED, Outcome.RETURNED) if sold else (State.RELEASED, Outcome.RELEASED)
-            statement = self._turned(update(reservations).where(reservations.c.id == id), state)
+            statement = self._turned(update(reservations).where(reservations.c.id == reservation_id), state)
             return _reservation((await connection.execute(statement)).one()), outcome
 
-    async def find(self, id: str) -> Reservation:  # noqa: A002
+    async def find(self, reservation_id: str) -> Reservation:
         """The reservation as it is, or `UnknownReservation`."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(*_COLUMNS).where(reservations.c.id == id))).one_or_none()
+            row = (await connection.execute(select(*_COLUMNS).where(reservations.c.id == reservation_id))).one_or_none()
         if row is None:
-            raise UnknownReservation(id)
+            raise UnknownReservation(reservation_id)
         return _reservation(row)
+
+    async def totals(self) -> Totals:
+        """All products and holds together, in one query."""
+        units = (func.coalesce(func.sum(products.c[kind]), 0).label(kind) for kind in ("free", "held", "sold"))
+        holds = select(func.count()).select_from(reservations).where(_IS_HELD).scalar_subquery()
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(*units, holds.label("holds")))).one()
+        return Totals(int(row.free), int(row.held), int(row.sold), row.holds)
 
     async def next_expiry(self) -> int | None:
         """When the first of all holds is due, in epoch milliseconds; None when nothing is held."""
@@ -130,7 +140,7 @@ class Stock:
         # a common table expression that locks runs once, where a plain inner select may run again, past its limit
         due = (
             select(oldest.c.id)
-            .where(text("oldest.state = 'HELD'"), oldest.c.expires_at <= self._now())
+            .where(text("oldest.state = 'HELD'"), oldest.c.expires_at <= milliseconds(self._clock))
             .order_by(oldest.c.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -147,26 +157,23 @@ class Stock:
                 await self._move(connection, back, "held", "free")
         return len(rows)
 
-    def _now(self) -> int:
-        return round(self._clock.now() * 1000)
-
-    def _taking(self, id: str, items: Items, now: int, expires_at: int) -> Any:  # noqa: A002
+    def _taking(self, reservation_id: str, items: Items, now: int, expires_at: int) -> Any:
         """A new row, or an expired one of the same items made HELD again; any other row stays, and none is returned."""
         new = self._insert(reservations).values(
-            id=id, state=State.HELD, items=items, expires_at=expires_at, created_at=now, updated_at=now
+            id=reservation_id, state=State.HELD, items=items, expires_at=expires_at, created_at=now, updated_at=now
         )
         again = new.on_conflict_do_update(
             index_elements=[reservations.c.id],
             set_={"state": State.HELD, "expires_at": expires_at, "updated_at": now},
-            where=(reservations.c.state == State.EXPIRED) & (reservations.c.items == new.excluded["items"]),
+            where=(reservations.c.state == State.EXPIRED) & (reservations.c["items"] == new.excluded["items"]),
         )
         return again.returning(*_COLUMNS, reservations.c.created_at, reservations.c.updated_at)
 
     def _turned(self, rows: Update, state: State) -> Any:
-        return rows.values(state=state, updated_at=self._now()).returning(*_COLUMNS)
+        return rows.values(state=state, updated_at=milliseconds(self._clock)).returning(*_COLUMNS)
 
-    async def _locked(self, connection: AsyncConnection, id: str) -> Reservation:  # noqa: A002
-        statement = select(*_COLUMNS).where(reservations.c.id == id).with_for_update()
+    async def _locked(self, connection: AsyncConnection, reservation_id: str) -> Reservation:
+        statement = select(*_COLUMNS).where(reservations.c.id == reservation_id).with_for_update()
         return _reservation((await connection.execute(statement)).one())
 
     async def _take_up(
