@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -16,9 +17,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from shared.chassis import sqlite_driver
+
 SQLITE_BUSY_MS = 5_000
 """How long a statement may wait for another process's write transaction."""
 
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 _SIGNS = ("database is locked", "disk is full", "disk i/o error", "unable to open", "connection")
 
@@ -48,28 +56,40 @@ class Database:
         self._synchronous = synchronous
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        self._writer = self._engine(1 if self.is_sqlite else writers, wait_seconds)
-        self._reader = self._engine(readers, wait_seconds).execution_options(isolation_level="AUTOCOMMIT")
         if self.is_sqlite:
-            event.listen(self._writer.sync_engine, "begin", _begin_immediate)
+            # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
+            self._writer = self._sqlite(1, wait_seconds, begin="IMMEDIATE")
+            self._reader = self._sqlite(readers, wait_seconds, begin=None)
+        else:
+            self._writer = self._postgres(writers, wait_seconds)
+            self._reader = self._postgres(readers, wait_seconds).execution_options(isolation_level="AUTOCOMMIT")
 
-    def _engine(self, size: int, wait_seconds: float) -> AsyncEngine:
-        options: dict[str, Any] = {} if self.is_sqlite else {"timeout": wait_seconds, "command_timeout": wait_seconds}
+    def _sqlite(self, size: int, wait_seconds: float, *, begin: str | None) -> AsyncEngine:
         engine = create_async_engine(
-            self.url,
+            self.url.set(drivername=sqlite_driver.DRIVER),
             poolclass=AsyncAdaptedQueuePool,
             pool_size=size,
             max_overflow=0,
             pool_timeout=wait_seconds,
-            pool_pre_ping=not self.is_sqlite,
-            connect_args=options,
+            begin=begin,
+            **_JSON,
         )
-        if self.is_sqlite:
-            event.listen(engine.sync_engine, "connect", self._prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", self._prepare_sqlite)
         return engine
 
+    def _postgres(self, size: int, wait_seconds: float) -> AsyncEngine:
+        return create_async_engine(
+            self.url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=wait_seconds,
+            pool_pre_ping=True,
+            connect_args={"timeout": wait_seconds, "command_timeout": wait_seconds},
+            **_JSON,
+        )
+
     def _prepare_sqlite(self, connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own: see _begin_immediate
+        connection.isolation_level = None  # the driver must not open transactions of its own
         cursor = connection.cursor()
         for pragma in (
             f"busy_timeout={SQLITE_BUSY_MS}",
@@ -122,11 +142,6 @@ class Database:
         """Close every connection."""
         await self._writer.dispose()
         await self._reader.dispose()
-
-
-def _begin_immediate(connection: Any) -> None:
-    # a transaction that reads first and writes later cannot be upgraded in WAL mode once another has written
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _is_unavailable(error: DBAPIError) -> bool:

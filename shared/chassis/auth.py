@@ -1,0 +1,111 @@
+"""Who calls: services prove it to each other with short-lived signed tokens, operators with the admin token.
+
+Each edge of the call graph has a key of its own (`order_to_payment_key`), so a service can speak only for itself and
+only to whom it must: a payment service that is taken over cannot pass for the order service at inventory.
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import jwt
+from fastapi import Header, Request
+from pydantic import SecretStr
+
+from shared.chassis.problems import Problem
+
+LIFETIME_SECONDS = 60
+_RENEW_SECONDS = 30
+_LEEWAY_SECONDS = 5
+_REMEMBERED_TOKENS = 256
+_ALGORITHM = "HS256"
+
+
+class TokenSigner:
+    """Makes the tokens of one edge; a token is reused until half of its life is over."""
+
+    def __init__(self, issuer: str, audience: str, key: SecretStr, *, now: Callable[[], float] = time.time) -> None:
+        self._issuer, self._audience, self._key, self._now = issuer, audience, key, now
+        self._token, self._renew_at = "", 0.0
+
+    def token(self) -> str:
+        """A token that is valid for at least 30 s more."""
+        now = self._now()
+        if now >= self._renew_at:
+            claims = {"iss": self._issuer, "aud": self._audience, "iat": int(now), "exp": int(now) + LIFETIME_SECONDS}
+            self._token = jwt.encode(claims, self._key.get_secret_value(), _ALGORITHM)
+            self._renew_at = now + _RENEW_SECONDS
+        return self._token
+
+
+class TokenVerifier:
+    """Checks the tokens of one edge; a bounded number of verified ones is remembered until they expire."""
+
+    def __init__(self, issuer: str, audience: str, key: SecretStr, *, now: Callable[[], float] = time.time) -> None:
+        self._issuer, self._audience, self._key, self._now = issuer, audience, key, now
+        self._valid_until: dict[str, float] = {}
+
+    def verify(self, token: str) -> None:
+        """Return when the token is good; raise `jwt.InvalidTokenError` when it is not."""
+        now = self._now()
+        until = self._valid_until.get(token)
+        if until is not None and now < until:
+            return
+        claims = jwt.decode(
+            token,
+            self._key.get_secret_value(),
+            algorithms=[_ALGORITHM],
+            audience=self._audience,
+            issuer=self._issuer,
+            options={"require": ["exp", "iat", "iss", "aud"], "verify_exp": False, "verify_iat": False},
+        )
+        expiry, issued = float(claims["exp"]), float(claims["iat"])
+        if expiry <= now - _LEEWAY_SECONDS:
+            raise jwt.ExpiredSignatureError("expired")
+        if issued > now + _LEEWAY_SECONDS or expiry - issued > LIFETIME_SECONDS:
+            raise jwt.InvalidTokenError("issued in the future, or for too long")
+        if len(self._valid_until) >= _REMEMBERED_TOKENS:
+            self._valid_until.clear()
+        self._valid_until[token] = expiry
+
+
+def called_by(issuer: str) -> Callable[..., None]:
+    """A dependency that lets through only calls with a valid token of the service `issuer` for this service."""
+
+    def check(request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
+        verifier = _verifier(request, issuer)
+        try:
+            verifier.verify(_bearer(authorization))
+        except (jwt.InvalidTokenError, UnicodeError):
+            raise _unauthorised(f"a token of the service {issuer} is needed") from None
+
+    return check
+
+
+def operator(request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
+    """A dependency that lets through only calls with the admin token."""
+    expected: SecretStr = request.app.state.chassis.settings.admin_token
+    presented = _bearer(authorization).encode("utf-8", "replace")
+    if not hmac.compare_digest(presented, expected.get_secret_value().encode()):
+        raise _unauthorised("the admin token is needed")
+
+
+def _verifier(request: Request, issuer: str) -> TokenVerifier:
+    verifiers: dict[str, TokenVerifier] = request.app.state.verifiers
+    if issuer not in verifiers:
+        settings = request.app.state.chassis.settings
+        key: SecretStr = getattr(settings, f"{issuer}_to_{settings.service}_key")
+        verifiers[issuer] = TokenVerifier(issuer, settings.service, key)
+    return verifiers[issuer]
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorised("an Authorization header with a bearer token is needed")
+    return token.strip()
+
+
+def _unauthorised(detail: str) -> Problem:
+    return Problem(401, "unauthorised", "Not authorised", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,53 @@
+"""Metrics of the process and of its HTTP surface, on a registry of the application's own."""
+
+from collections.abc import Iterator
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_fastapi_instrumentator import Instrumentator
+from prometheus_fastapi_instrumentator import metrics as standard
+
+from shared.chassis.database import Database
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+
+
+class PoolCollector(Collector):
+    """Connections of the database pools, read when scraped."""
+
+    def __init__(self, service: str, database: Database) -> None:
+        self._service, self._database = service, database
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """`db_pool_connections_active` and `_max`, by pool."""
+        active = GaugeMetricFamily(
+            "db_pool_connections_active", "Database connections in use", labels=["service", "pool"]
+        )
+        most = GaugeMetricFamily("db_pool_connections_max", "Database connections at most", labels=["service", "pool"])
+        for pool, (used, size) in self._database.pools().items():
+            active.add_metric([self._service, pool], used)
+            most.add_metric([self._service, pool], size)
+        yield active
+        yield most
+
+
+def instrument(app: FastAPI, service: str, database: Database, registry: CollectorRegistry) -> None:
+    """Count and time every request by method, route and status, and serve `/metrics`."""
+    ProcessCollector(registry=registry)
+    registry.register(PoolCollector(service, database))
+    labels = {"service": service}
+    instrumentator = Instrumentator(
+        should_group_status_codes=False, excluded_handlers=["^/health/", "^/metrics$", "^/info$"], registry=registry
+    )
+    # the stubs of the library call the functions optional, though they are so only under multiprocessing
+    for measure in (
+        standard.requests(metric_name="http_requests_total", registry=registry, custom_labels=labels),
+        standard.latency(
+            metric_name="http_request_duration_seconds", buckets=BUCKETS, registry=registry, custom_labels=labels
+        ),
+    ):
+        if measure is not None:
+            instrumentator.add(measure)
+    instrumentator.instrument(app).expose(app, tags=["operations"])
