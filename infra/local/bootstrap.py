@@ -130,9 +130,8 @@ def pip_settings() -> dict[str, str]:
     python = next((python for python in (sys.executable, str(VENV / "bin" / "python")) if has_pip(python)), "")
     if not python:
         return {}
-    options = dict(
-        re.findall(r"^[^.\n]*\.([a-z-]+)='(.*)'$", output([python, "-m", "pip", "config", "list"]), re.MULTILINE)
-    )
+    configured = output([python, "-m", "pip", "config", "list"])
+    options = dict(re.findall(r"^[^.\n]*\.([a-z-]+)='(.*)'$", configured, re.MULTILINE))
     words = {
         "index-url": "UV_DEFAULT_INDEX",
         "extra-index-url": "UV_INDEX",

@@ -106,7 +106,7 @@ def _program(settings: LocalSettings, state: StateDirectory, program: Program) -
         "stopasgroup": "false" if program.user else "true",
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": _literal(state.logs / f"{program.name}.log"),
+        "stdout_logfile": _twice(state.logs / f"{program.name}.log"),
         "stdout_logfile_maxbytes": f"{settings.log_max_mb}MB",
         "stdout_logfile_backups": _LOG_BACKUPS,
     }
@@ -132,7 +132,7 @@ def _reviver(state: StateDirectory, socket: Path) -> str:
             "startretries": 1_000_000,
             "priority": 1,
             "stdout_logfile": "NONE",
-            "stderr_logfile": _literal(state.logs / "reviver.log"),
+            "stderr_logfile": _twice(state.logs / "reviver.log"),
             "stderr_logfile_maxbytes": "1MB",
             "stderr_logfile_backups": 1,
         },
@@ -158,6 +158,11 @@ def _escaped(text: str) -> str:
 
 def _literal(path: Path) -> str:
     return _escaped(str(path))
+
+
+def _twice(path: Path) -> str:
+    # A program's log file, and nothing else, goes through the parser's expansion two times.
+    return _escaped(_literal(path))
 
 
 def _environment(variables: Mapping[str, str]) -> str:
