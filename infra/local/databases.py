@@ -1,0 +1,43 @@
+"""Where each service's database is."""
+
+from sqlalchemy.engine import URL
+
+from infra.local import secrets
+from infra.local.settings import MODULES, LocalSettings
+from infra.local.state import StateDirectory
+
+
+def sqlite_url(state: StateDirectory, module: str) -> str:
+    """SQLAlchemy URL of a service's SQLite file."""
+    return f"sqlite+aiosqlite:///{state.data / module}.sqlite"
+
+
+def url(settings: LocalSettings, state: StateDirectory, module: str) -> str:
+    """SQLAlchemy URL of a service's database. It may hold a password: never print it, never pass it on a command line.
+
+    Raises:
+        FileNotFoundError: the stack was never started, so the password was never made.
+    """
+    if settings.database == "sqlite":
+        return sqlite_url(state, module)
+    external = settings.external_database(module)
+    address = external or URL.create(
+        "postgresql+asyncpg",
+        username=module,
+        password=secrets.read(state, module, "postgres_password"),
+        host="127.0.0.1",
+        port=settings.postgres_port,
+        database=module,
+    )
+    return address.render_as_string(hide_password=False)
+
+
+def write_secrets(settings: LocalSettings, state: StateDirectory) -> None:
+    """Put each service's `database_url` where only the service reads it, or take it away when SQLite needs none."""
+    for module in MODULES:
+        if settings.database == "sqlite":
+            secrets.forget(state, module, "database_url")
+            continue
+        if settings.database == "postgres":
+            secrets.ensure_own(state, module, "postgres_password")
+        secrets.write(state, module, "database_url", url(settings, state, module))

@@ -1,0 +1,56 @@
+"""Stacks for tests and experiments: in a directory of their own, on free ports, next to any other stack."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.local import ports, sources
+from infra.local.errors import StackError
+from infra.local.settings import SERVICES, LocalSettings
+from infra.local.stack import LocalStack
+
+# Below the range from which the kernel takes ports for outgoing connections (32768 on Linux).
+_LOWEST, _HIGHEST = 15_000, 32_000
+
+
+def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
+    """Settings of a stack under `directory` on free ports of the loopback address.
+
+    Two slots a service unless told otherwise. Neither `holdfast.toml` nor its ports matter here.
+
+    Raises:
+        StackError: no run of free ports was found.
+    """
+    slots = {f"slots_{service.key}": 2 for service in SERVICES}
+    wanted = slots | {key: value for key, value in overrides.items() if key.startswith("slots_")}
+    count = sum(wanted.values()) + len(SERVICES) + 3
+    chooser = random.SystemRandom()
+    for _ in range(200):
+        first = chooser.randrange(_LOWEST, _HIGHEST - count)
+        if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
+            chosen = _lay_out(first, wanted)
+            return sources.load(Path("/nonexistent"), **(wanted | {"state_dir": directory} | chosen | overrides))
+    raise StackError(f"No {count} free ports in a row were found.")
+
+
+@contextlib.contextmanager
+def running_stack(directory: Path, **overrides: Any) -> Iterator[LocalStack]:
+    """A stack that is up inside the block and leaves nothing behind."""
+    stack = LocalStack(settings_for(directory, **overrides))
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+
+
+def _lay_out(first: int, slots: dict[str, int]) -> dict[str, int]:
+    chosen = {"nats_port": first, "nats_monitor_port": first + 1, "postgres_port": first + 2}
+    port = first + 3
+    for service in SERVICES:
+        chosen[LocalSettings.service_port_setting(service)] = port
+        chosen[f"replica_port_{service.key}"] = port + 1
+        port += 1 + slots[f"slots_{service.key}"]
+    return chosen

@@ -1,0 +1,84 @@
+"""Finds and ends the processes of a stack that nobody watches any more.
+
+Every process of a stack carries `HOLDFAST_STACK=<state directory>` in its environment, so even after the supervisor was
+killed its orphans are known for certain: by what they were started for, never by a name that others may share.
+"""
+
+import os
+from pathlib import Path
+
+import psutil
+
+from infra.local.state import MARKER, StateDirectory
+
+_TERM_SECONDS = 12.0
+_KILL_SECONDS = 5.0
+
+
+def of_stack(state: StateDirectory) -> list[psutil.Process]:
+    """Every live process of the stack, the supervisor's too; this process and its ancestors not."""
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    wanted = str(state.path)
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in own:
+            continue
+        try:
+            if process.environ().get(MARKER) == wanted and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            continue  # gone meanwhile, or another user's: not one that this stack started
+    return found
+
+
+def end(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Ask them to end, then insist.
+
+    Returns:
+        Those that are alive all the same.
+    """
+    for process in processes:
+        _signal(process, terminate=True)
+    _, alive = psutil.wait_procs(processes, timeout=_TERM_SECONDS)
+    for process in alive:
+        _signal(process, terminate=False)
+    _, alive = psutil.wait_procs(alive, timeout=_KILL_SECONDS)
+    return list(alive)
+
+
+def _signal(process: psutil.Process, *, terminate: bool) -> None:
+    try:
+        if terminate:
+            # A stopped process cannot answer SIGTERM: drills stop processes, and may leave them so.
+            process.resume()
+            process.terminate()
+        else:
+            process.kill()
+    except psutil.NoSuchProcess:
+        pass  # it ended by itself meanwhile: what was wanted
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its children; 0 when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def holds(path: Path) -> str:
+    """The size of a file or tree, for people: `1.4 MB`."""
+    size = float(sum(entry.stat().st_size for entry in (path, *path.rglob("*")) if entry.is_file()))
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

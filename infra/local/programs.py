@@ -1,0 +1,107 @@
+"""What the stack runs: the programs, their commands and environments, generated from the settings."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.local import nats, postgres
+from infra.local.databases import sqlite_url
+from infra.local.settings import SERVICES, LocalSettings, Service
+from infra.local.state import MARKER, StateDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised program.
+
+    `service` is None for infrastructure, which starts with the supervisor; a service's replicas are started once the
+    infrastructure answers. `port` is the program's own port.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    service: Service | None = None
+    number: int = 0
+    stop_signal: str = "TERM"
+    stop_wait: int = 12
+    user: str = ""
+
+
+def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
+    """Every program of the stack in the order in which they start, spare slots too."""
+    listed = [Program("nats", nats.command(state), settings.nats_port, nats.environment(settings))]
+    if settings.database == "postgres":
+        listed.append(
+            Program(
+                "postgres",
+                postgres.command(settings, state),
+                settings.postgres_port,
+                # INT is Postgres's fast shutdown; TERM would wait for every client to leave.
+                stop_signal="INT",
+                user=postgres.system_user(),
+            )
+        )
+    for service in SERVICES:
+        listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
+    return listed
+
+
+def replicas_at_start(settings: LocalSettings, listed: list[Program]) -> list[Program]:
+    """The replicas that `up` starts."""
+    return [program for program in listed if program.service and program.number <= settings.replicas(program.service)]
+
+
+def base_environment(state: StateDirectory) -> dict[str, str]:
+    """What every program of the stack inherits: nothing of the caller's shell but the little that a program needs.
+
+    A `DATABASE_URL` or `PORT` that happens to be exported in a shell must not reach a service.
+    """
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    return inherited | {MARKER: str(state.path)}
+
+
+def _replica(settings: LocalSettings, state: StateDirectory, service: Service, number: int) -> Program:
+    environment = {
+        "INSTANCE": f"{service.name}-{number}",
+        "HOST": settings.bind,
+        "PORT": str(settings.replica_port(service, number)),
+        "SERVICE_PORT": str(settings.service_port(service)),
+        "NATS_URL": nats.url(settings),
+        "PROMETHEUS_URL": settings.prometheus_url,
+        "LOG_LEVEL": settings.log_level,
+        "SECRETS_DIR": str(state.secrets / service.module),
+        "PYTHONUNBUFFERED": "1",
+        # glibc makes up to eight arenas a core; two keep a service's memory where its live objects are.
+        "MALLOC_ARENA_MAX": "2",
+    }
+    if settings.database == "sqlite":
+        # Any other database's URL may hold a password: it is the secret `database_url`.
+        environment["DATABASE_URL"] = sqlite_url(state, service.module)
+    if service.module == "payment":
+        environment["API_VERSION"] = service.api_version
+    if service.module == "order":
+        environment["PAYMENT_URL"] = settings.payment_url or f"http://{settings.host}:{settings.port_payment}"
+        environment["INVENTORY_URL"] = settings.inventory_url or f"http://{settings.host}:{settings.port_inventory}"
+    return Program(
+        name=f"{service.name}-{number}",
+        command=_service_command(settings, service),
+        port=settings.replica_port(service, number),
+        environment=environment,
+        service=service,
+        number=number,
+    )
+
+
+def _service_command(settings: LocalSettings, service: Service) -> tuple[str, ...]:
+    words = shlex.split(settings.service_command)
+    command = tuple(word.format(python=sys.executable, module=service.module) for word in words)
+    if not settings.service_memory_mb:
+        return command
+    # The data segment counts private memory only; a limit on address space would also count what is merely mapped.
+    limit = settings.service_memory_mb * 1024
+    return ("/bin/sh", "-c", f"ulimit -d {limit} && exec {shlex.join(command)}")

@@ -1,0 +1,208 @@
+"""Every setting of the local stack, from `HOLDFAST_*` variables and from `holdfast.toml`.
+
+A key of the file and a variable are the same word: `replicas_payment = 2` and `HOLDFAST_REPLICAS_PAYMENT=2`.
+The environment wins over the file, the file over the defaults below.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "HOLDFAST_"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service as the stack runs it: `payment-v2` is the module `payment` with another `API_VERSION`."""
+
+    name: str
+    module: str
+    api_version: str = "v1"
+
+    @property
+    def key(self) -> str:
+        """The service's name inside a setting's name."""
+        return self.name.replace("-", "_")
+
+
+SERVICES = (
+    Service("order", "order"),
+    Service("payment", "payment"),
+    Service("payment-v2", "payment", "v2"),
+    Service("inventory", "inventory"),
+)
+MODULES = ("order", "payment", "inventory")
+
+
+def _address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise PydanticCustomError("address", "not an IP address (127.0.0.1 serves this machine only)") from None
+    return value
+
+
+def _database(value: str) -> str:
+    if value in ("sqlite", "postgres"):
+        return value
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise PydanticCustomError("database", "neither 'sqlite', 'postgres' nor a database URL") from None
+    if url.drivername not in ("postgresql", "postgresql+asyncpg"):
+        raise PydanticCustomError("database", "a database URL starts with postgresql+asyncpg://")
+    if "{service}" not in (url.database or ""):
+        raise PydanticCustomError(
+            "database", "each service has its own database: the URL's database name must contain {{service}}"
+        )
+    return value
+
+
+def _command(value: str) -> str:
+    try:
+        value.format(python="", module="")
+    except (KeyError, IndexError, ValueError):
+        raise PydanticCustomError("command", "only {{python}} and {{module}} can stand in braces") from None
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Replicas = Annotated[int, Field(ge=0, le=50)]
+Slots = Annotated[int, Field(ge=1, le=50)]
+Megabytes = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class LocalSettings(BaseSettings):
+    """Settings of one stack. Ports are TCP; sizes are in mebibytes; times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    bind: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    state_dir: Path = Path(".local")
+    database: Annotated[str, AfterValidator(_database)] = "sqlite"
+    service_command: Annotated[str, AfterValidator(_command)] = "{python} -m services.{module}"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    ready_timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
+
+    port: Port = 8080
+    port_payment: Port = 8081
+    port_payment_v2: Port = 8082
+    port_inventory: Port = 8083
+
+    replica_port_order: Port = 8101
+    replica_port_payment: Port = 8111
+    replica_port_payment_v2: Port = 8121
+    replica_port_inventory: Port = 8131
+
+    nats_port: Port = 4222
+    nats_monitor_port: Port = 8222
+    postgres_port: Port = 5433
+
+    replicas_order: Replicas = 1
+    replicas_payment: Replicas = 1
+    replicas_payment_v2: Replicas = 1
+    replicas_inventory: Replicas = 1
+
+    slots_order: Slots = 4
+    slots_payment: Slots = 4
+    slots_payment_v2: Slots = 2
+    slots_inventory: Slots = 4
+
+    payment_url: str = ""
+    inventory_url: str = ""
+    prometheus_url: str = ""
+
+    service_memory_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    nats_memory_mb: Megabytes = 64
+    nats_file_mb: Megabytes = 1024
+    log_max_mb: Megabytes = 5
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "LocalSettings":
+        for service in SERVICES:
+            if self.replicas(service) > self.slots(service):
+                _refuse(
+                    f"replicas_{service.key}",
+                    f"{self.replicas(service)} replicas do not fit into {self.slots(service)} slots; "
+                    f"raise slots_{service.key}",
+                )
+        owner: dict[int, str] = {}
+        for name, port in self.ports():
+            if port > 65535:
+                _refuse(name, "its last replica's port would be over 65535")
+            if port in owner:
+                _refuse(name, f"port {port} is already that of {owner[port]}")
+            owner[port] = name
+        return self
+
+    def service_port(self, service: Service) -> int:
+        """The port that all replicas of the service share."""
+        return int(getattr(self, self.service_port_setting(service)))
+
+    @staticmethod
+    def service_port_setting(service: Service) -> str:
+        """The setting that moves the shared port: `port` is that of the order service, the platform's front door."""
+        return "port" if service.name == "order" else f"port_{service.key}"
+
+    def replica_port(self, service: Service, number: int) -> int:
+        """The own port of replica `number`, counted from 1."""
+        return int(getattr(self, f"replica_port_{service.key}")) + number - 1
+
+    def replicas(self, service: Service) -> int:
+        """How many replicas `up` starts."""
+        return int(getattr(self, f"replicas_{service.key}"))
+
+    def slots(self, service: Service) -> int:
+        """How many replicas `scale` can go to."""
+        return int(getattr(self, f"slots_{service.key}"))
+
+    def ports(self) -> list[tuple[str, int]]:
+        """Every port of the stack, each with the name of the setting that moves it."""
+        listed = [("nats_port", self.nats_port), ("nats_monitor_port", self.nats_monitor_port)]
+        if self.database == "postgres":
+            listed.append(("postgres_port", self.postgres_port))
+        for service in SERVICES:
+            listed.append((self.service_port_setting(service), self.service_port(service)))
+            listed += [
+                (f"replica_port_{service.key}", self.replica_port(service, number))
+                for number in range(1, self.slots(service) + 1)
+            ]
+        return listed
+
+    @property
+    def state(self) -> Path:
+        """The state directory, absolute; a relative one is under the root of the tree."""
+        return (ROOT / self.state_dir.expanduser()).resolve()
+
+    @property
+    def host(self) -> str:
+        """Where a client on this machine reaches what listens on `bind`."""
+        address = ipaddress.ip_address(self.bind)
+        if address.is_unspecified:
+            return "127.0.0.1" if address.version == 4 else "[::1]"
+        return self.bind if address.version == 4 else f"[{self.bind}]"
+
+    def external_database(self, module: str) -> URL | None:
+        """The URL of a service's database on a server that the stack does not run, or None when it runs its own."""
+        if self.database in ("sqlite", "postgres"):
+            return None
+        url = make_url(self.database)
+        return url.set(drivername="postgresql+asyncpg", database=(url.database or "").replace("{service}", module))
+
+
+def _refuse(key: str, reason: str) -> None:
+    # Raised from a validator of the whole model, the error has no location of its own: it carries the key.
+    raise PydanticCustomError("together", "{reason}", {"key": key, "reason": reason})
+
+
+def service_named(name: str) -> Service | None:
+    """The service of that name, or None."""
+    return next((service for service in SERVICES if service.name == name), None)

@@ -1,0 +1,263 @@
+"""One local stack: the whole platform as processes under one supervisor."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local import databases, health, nats, processes, secrets
+from infra.local.control import Control, ControlError
+from infra.local.errors import StackError
+from infra.local.launch import Launcher
+from infra.local.programs import Program, programs, replicas_at_start
+from infra.local.settings import SERVICES, LocalSettings, Service, service_named
+from infra.local.state import StateDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStatus:
+    """One program as `status` shows it. `ready` is None for what does not run; sizes in bytes, times in seconds."""
+
+    name: str
+    state: str
+    pid: int
+    uptime: float
+    port: int
+    ready: bool | None
+    reason: str
+    resident: int
+    restarts: int
+
+    @property
+    def wanted(self) -> bool:
+        """It should run: everything but a slot that nobody started."""
+        return self.state != "STOPPED"
+
+    @property
+    def well(self) -> bool:
+        """It runs and is ready, or it is not wanted."""
+        return not self.wanted or bool(self.ready)
+
+
+class LocalStack:
+    """Starts, watches, scales and ends one stack. Calls block; each is bounded in time.
+
+    Args:
+        settings: where everything is and how much of it.
+        report: told of progress, one short line at a time.
+    """
+
+    def __init__(self, settings: LocalSettings, report: Callable[[str], None] = lambda _line: None) -> None:
+        self.settings = settings
+        self.state = StateDirectory(settings.state)
+        self._programs = programs(settings, self.state)
+        self._by_name = {program.name: program for program in self._programs}
+        self._launcher = Launcher(settings, self.state, self._programs, report)
+
+    @property
+    def control(self) -> Control:
+        """The supervisor of this stack."""
+        return Control(self.state.socket())
+
+    # -- up and down
+
+    def up(self) -> None:
+        """Start what is missing and wait until all of it is ready. Harmless when the stack is up.
+
+        Raises:
+            StackError: with the program that failed, its state, its last log lines and what to do.
+        """
+        with self.state.lock("up"):
+            if self.running():
+                self._launcher.refuse_other_settings()
+            else:
+                self._launcher.start_supervisor()
+            self._launcher.bring_up([program for program in self._programs if program.service is None])
+            if self.settings.database == "postgres":
+                self._launcher.create_databases()
+            self._launcher.bring_up(replicas_at_start(self.settings, self._programs))
+
+    def down(self) -> None:
+        """Stop everything, also what a killed supervisor left behind.
+
+        Raises:
+            StackError: a process does not end even by SIGKILL.
+        """
+        if not self.state.path.exists():
+            return
+        with self.state.lock("down"):
+            self._launcher.stop_all()
+
+    def reset(self) -> list[Path]:
+        """Stop everything and delete the stack's data, secrets and logs.
+
+        Returns:
+            What was deleted.
+        """
+        if not self.state.path.exists():
+            return []
+        gone = self.belongings()
+        with self.state.lock("reset"):
+            self._launcher.stop_all()
+            for path in gone:
+                shutil.rmtree(path)
+        return gone
+
+    def belongings(self) -> list[Path]:
+        """The directories that `reset` deletes.
+
+        Raises:
+            StackError: the state directory is not one that a stack made.
+        """
+        if not self.state.path.exists():
+            return []
+        if not self.state.tag.exists():
+            raise StackError(f"{self.state.path} was not made by a stack: nothing in it is deleted.")
+        # The lock of this very command is under `run`; that directory holds nothing worth deleting.
+        return [path for path in (self.state.data, self.state.secrets, self.state.logs) if path.exists()]
+
+    def running(self) -> bool:
+        """The supervisor answers."""
+        return self.state.run.exists() and self.control.running()
+
+    # -- parts of a running stack
+
+    def status(self) -> list[ProgramStatus]:
+        """Every program, spare slots too; empty when the stack is down."""
+        if not self.running():
+            return []
+        states = self.control.programs()
+        alive = [program for program in self._programs if program.name in states and states[program.name].alive]
+        reasons = asyncio.run(health.ask_all(self.settings, alive))
+        restarts = self._restarts()
+        listed = []
+        for program in self._programs:
+            state = states.get(program.name)
+            if state is None:
+                continue
+            reason = reasons.get(program.name, "")
+            listed.append(
+                ProgramStatus(
+                    name=program.name,
+                    state=state.state,
+                    pid=state.pid,
+                    uptime=time.time() - state.started if state.alive else 0.0,
+                    port=program.port,
+                    ready=not reason if state.alive else None,
+                    reason=reason if state.alive else self._launcher.why_ended(state),
+                    resident=processes.resident_bytes(state.pid) if state.alive else 0,
+                    restarts=restarts.get(program.name, 0),
+                )
+            )
+        return listed
+
+    def scale(self, service: str, replicas: int) -> None:
+        """Start or stop replicas of one service until so many run, and wait until they are ready.
+
+        Raises:
+            StackError: no such service, or more replicas than slots.
+        """
+        found = self._service(service)
+        slots = self.settings.slots(found)
+        if not 0 <= replicas <= slots:
+            raise StackError(
+                f"{service} has {slots} slots: it cannot run {replicas} replicas.",
+                f"Raise slots_{found.key}, then: make restart",
+            )
+        with self.state.lock("scale"):
+            self._require_running()
+            own = self._replicas(found)
+            self._launcher.stop([program.name for program in own[replicas:]])
+            self._launcher.bring_up(own[:replicas])
+
+    def restart(self, name: str) -> None:
+        """Restart a program, or a service's running replicas one after the other, each ready before the next.
+
+        Raises:
+            StackError: no such program, or one did not come back.
+        """
+        with self.state.lock("restart"):
+            self._require_running()
+            for program in self._named(name):
+                self._launcher.stop([program.name])
+                self._launcher.bring_up([program])
+
+    def kill(self, name: str, signal: str = "KILL") -> list[str]:
+        """Send a signal to a program, or to all running replicas of a service.
+
+        Returns:
+            The programs that got it.
+
+        Raises:
+            StackError: no such program or signal, or it does not run.
+        """
+        self._require_running()
+        names = [program.name for program in self._named(name)]
+        for each in names:
+            try:
+                self.control.signal(each, signal.upper().removeprefix("SIG"))
+            except ControlError as error:
+                raise StackError(f"{each} did not get {signal}: {error}") from error
+        return names
+
+    def pids(self, name: str) -> dict[str, int]:
+        """Process ids of a program or of a service's running replicas, by program."""
+        self._require_running()
+        states = self.control.programs()
+        return {program.name: states[program.name].pid for program in self._named(name) if states[program.name].alive}
+
+    def url(self, name: str) -> str:
+        """Base address of a service (`payment`), of one replica (`payment-2`), of `nats` or of `nats-monitor`."""
+        if name == "nats":
+            return nats.url(self.settings)
+        if name == "nats-monitor":
+            return nats.monitor_url(self.settings)
+        found = service_named(name)
+        port = self.settings.service_port(found) if found else self._by_name[name].port
+        return f"http://{self.settings.host}:{port}"
+
+    def database_url(self, module: str) -> str:
+        """SQLAlchemy URL of a service's database; it may hold a password."""
+        return databases.url(self.settings, self.state, module)
+
+    def secret(self, holder: str, name: str) -> str:
+        """One secret of a service or of `operator`."""
+        return secrets.read(self.state, holder, name)
+
+    def wait_ready(self, *names: str, seconds: float | None = None) -> None:
+        """Wait until the named programs, or all that should run, are ready.
+
+        Raises:
+            StackError: one is not, in time.
+        """
+        self._require_running()
+        states = self.control.programs()
+        chosen = set(names) or {name for name, state in states.items() if state.state != "STOPPED"}
+        wanted = [program for program in self._programs if program.name in chosen]
+        self._launcher.wait(wanted, seconds or self.settings.ready_timeout)
+
+    def _require_running(self) -> None:
+        if not self.running():
+            raise StackError("The stack is down.", "Start it with: make up")
+
+    def _service(self, name: str) -> Service:
+        found = service_named(name)
+        if found is None:
+            raise StackError(f"No service is called {name!r}.", f"There are: {', '.join(s.name for s in SERVICES)}.")
+        return found
+
+    def _replicas(self, service: Service) -> list[Program]:
+        return [program for program in self._programs if program.service == service]
+
+    def _named(self, name: str) -> list[Program]:
+        if name in self._by_name:
+            return [self._by_name[name]]
+        states = self.control.programs()
+        return [program for program in self._replicas(self._service(name)) if states[program.name].alive]
+
+    def _restarts(self) -> dict[str, int]:
+        record = self.state.run / "restarts.json"
+        return json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}

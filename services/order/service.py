@@ -1,0 +1,106 @@
+"""The order service's parts, put together in one place."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from opentelemetry import trace
+from prometheus_client import Counter
+
+from services.order import tables
+from services.order.checkout import Checkout
+from services.order.downstream import ServiceClient, http_client
+from services.order.inventory_client import InventoryServiceClient
+from services.order.orders import Orders
+from services.order.payment_client import PaymentServiceClient
+from services.order.placing import Placing
+from services.order.recovery import Recovery
+from services.order.sealing import CardSealer
+from services.order.settings import OrderSettings
+from services.order.settlements import Settlements
+from shared.chassis.app import Chassis
+from shared.chassis.auth import TokenSigner
+from shared.chassis.clock import SystemClock
+from shared.messaging import Broker, Outbox, Worker
+from shared.resilience import Registry
+
+_SETTLEMENTS_AT_ONCE = 16
+
+
+class Service:
+    """Everything that a request of the order API may need.
+
+    `doorkeeper` is the pipeline that bounds how many checkouts run at once: the rest wait for their turn, in order.
+    """
+
+    http: httpx.AsyncClient
+    payment: PaymentServiceClient
+    inventory: InventoryServiceClient
+    checkout: Checkout
+    placing: Placing
+
+    def __init__(self, settings: OrderSettings, chassis: Chassis) -> None:
+        self.settings, self.chassis = settings, chassis
+        self.clock = SystemClock()
+        self.registry = Registry.from_file(settings.resilience_file)
+        self.doorkeeper = self.registry.pipeline("order.checkout")
+        self.sealer = CardSealer(settings.card_sealing_public_key.get_secret_value())
+        self.broker = Broker(
+            settings.nats_url,
+            user=settings.service,
+            password=settings.nats_password.get_secret_value(),
+            name=settings.instance,
+        )
+        self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
+        self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=int(settings.lease_seconds * 1000))
+        self.tracer = trace.get_tracer("holdfast.order")
+        self.outcomes = Counter(
+            "orders_total", "Answers to placed orders, by status", ["status"], registry=chassis.metrics
+        )
+
+    @asynccontextmanager
+    async def resources(self, app: FastAPI) -> AsyncIterator[None]:
+        """Open the clients and the broker, and register the background tasks."""
+        settings = self.settings
+        async with http_client(settings.max_connections) as http:
+            self.http = http
+            self.payment = PaymentServiceClient(
+                self._client("payment", settings.payment_url), self.registry, self.chassis.metrics
+            )
+            self.inventory = InventoryServiceClient(self._client("inventory", settings.inventory_url), self.registry)
+            self.checkout = Checkout(
+                self.orders,
+                self.inventory,
+                self.payment,
+                self.clock,
+                hold_seconds=settings.hold_seconds,
+                ask_again_ms=int(settings.ask_again_seconds * 1000),
+                patience_ms=int(settings.patience_seconds * 1000),
+            )
+            self.placing = Placing(self.orders, self.checkout, self.inventory, self.sealer, self.clock)
+            self._add_background()
+            await self.broker.start()
+            app.state.service = self
+            try:
+                yield
+            finally:
+                await self.broker.stop()
+
+    def _add_background(self) -> None:
+        background = self.chassis.background
+        background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
+        background.add("outbox-relay", self.outbox.run)
+        settlements = Worker(
+            self.broker,
+            stream="PAYMENTS",
+            durable="order-settlements",
+            subject="payments.settled",
+            handler=Settlements(self.orders, self.checkout).handle,
+            concurrency=_SETTLEMENTS_AT_ONCE,
+        )
+        background.add("settlements", settlements.run)
+
+    def _client(self, service: str, url: str) -> ServiceClient:
+        key = getattr(self.settings, f"order_to_{service}_key")
+        return ServiceClient(service, url, TokenSigner("order", service, key), self.http)

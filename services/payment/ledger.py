@@ -1,0 +1,67 @@
+"""The ledger: double-entry and append-only.
+
+An entry moves an amount from the account that it credits to the one that it debits, so the books balance by
+construction; the view `ledger_lines` shows each entry as its two lines. The database refuses to change or remove an
+entry, and to record a second capture or refund of one transaction.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import case, func, insert, select
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.payment.tables import ledger
+
+
+class Account(StrEnum):
+    """Where money is."""
+
+    CARD_NETWORK = "card_network_receivable"  # an asset: what the network owes us
+    SALES = "sales"  # income
+
+
+class Kind(StrEnum):
+    """What an entry records; each at most once a transaction."""
+
+    CAPTURE = "capture"
+    REFUND = "refund"
+
+
+_DEBIT_CREDIT = {
+    Kind.CAPTURE: (Account.CARD_NETWORK, Account.SALES),
+    Kind.REFUND: (Account.SALES, Account.CARD_NETWORK),
+}
+
+
+async def record(
+    connection: AsyncConnection, kind: Kind, *, transaction_id: str, amount: int, currency: str, now: int
+) -> None:
+    """Append one entry, in the caller's transaction: it stands or falls with the change of state that it belongs to."""
+    debit, credit = _DEBIT_CREDIT[kind]
+    entry = {
+        "transaction_id": transaction_id,
+        "kind": kind,
+        "debit_account": debit,
+        "credit_account": credit,
+        "amount": amount,
+        "currency": currency,
+        "recorded_at": now,
+    }
+    await connection.execute(insert(ledger).values(**entry))
+
+
+async def entries(connection: AsyncConnection, transaction_id: str) -> list[Row[Any]]:
+    """All entries of one transaction, oldest first."""
+    rows = await connection.execute(
+        select(ledger).where(ledger.c.transaction_id == transaction_id).order_by(ledger.c.entry_id)
+    )
+    return list(rows)
+
+
+async def owed_by_network(connection: AsyncConnection) -> dict[str, int]:
+    """What the network owes us by the books, for each currency: captures less refunds."""
+    signed = case((ledger.c.debit_account == Account.CARD_NETWORK, ledger.c.amount), else_=-ledger.c.amount)
+    rows = await connection.execute(select(ledger.c.currency, func.sum(signed)).group_by(ledger.c.currency))
+    return {currency: int(total) for currency, total in rows}

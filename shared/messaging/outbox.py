@@ -1,0 +1,240 @@
+"""The transactional outbox: a message is written with the change that it tells of, and relayed to the broker later.
+
+See C. Richardson, Microservices Patterns, 3.3.2. The relay claims rows by a lease, publishes them, and deletes what
+the broker has confirmed. Killed at any point, it leaves rows whose lease runs out: another replica publishes them
+again under the same message id, which the broker stores once within its duplicate window (2 min, the lease is 15 s).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.chassis.clock import Clock, SystemClock, milliseconds
+from shared.chassis.database import Database, DatabaseUnavailable
+from shared.messaging import tracing, wire
+from shared.messaging.broker import Broker
+from shared.messaging.link import BrokerUnavailable
+from shared.messaging.metrics import Metrics
+
+LEASE_SECONDS = 15.0
+POLL_SECONDS = 5.0
+"""How often an idle relay looks for what a killed replica has left; what this one adds it sends at once."""
+
+_PUBLISH_SECONDS = LEASE_SECONDS * 0.7
+_SETTLE_SECONDS = 2.0
+_CONCURRENCY = 16
+_FIRST_WAIT, _MAX_WAIT = 0.25, 30.0
+_LEAST_IDLE = 0.05
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    message_id: str
+    subject: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    attempts: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Claimed rows, and those of them that the broker has confirmed."""
+
+    rows: list[_Row] = field(default_factory=list)
+    sent: set[int] = field(default_factory=set)
+
+    @property
+    def unsent(self) -> list[_Row]:
+        return [row for row in self.rows if row.id not in self.sent]
+
+
+class Outbox:
+    """The outbox of one service. Every replica may run the relay."""
+
+    def __init__(
+        self,
+        database: Database,
+        table: Table,
+        broker: Broker,
+        *,
+        clock: Clock | None = None,
+        batch: int = 50,
+        registry: CollectorRegistry | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._database, self._table, self._broker = database, table, broker
+        self._clock = clock or SystemClock()
+        self._batch = batch
+        self._poll_seconds = poll_seconds
+        self._metrics = Metrics.of(registry)
+        self._work = asyncio.Event()
+        self._idle_seconds = poll_seconds
+        self._measured_at = 0.0
+
+    async def add(
+        self,
+        connection: AsyncConnection,
+        subject: str,
+        body: Mapping[str, Any],
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a message in the caller's transaction; adding the same `message_id` again changes nothing.
+
+        Call `notify()` once that transaction has committed. Raises ValueError or TypeError for what could never be
+        published, so that it fails here and not in the relay.
+        """
+        carried = tracing.carry(headers or {})
+        wire.check(subject, {**carried, wire.MESSAGE_ID: message_id})
+        wire.encode(body)
+        conflict_aware = sqlite_insert if self._database.is_sqlite else postgresql_insert
+        await connection.execute(
+            conflict_aware(self._table)
+            .values(
+                message_id=message_id,
+                subject=subject,
+                body=dict(body),
+                headers=carried,
+                created_at=milliseconds(self._clock),
+            )
+            .on_conflict_do_nothing(index_elements=["message_id"])
+        )
+
+    def notify(self) -> None:
+        """Wake the relay."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled. While the broker is away nothing is claimed; while the database is, nothing is done.
+
+        Safe in several replicas at once: each row is claimed by one of them, for `LEASE_SECONDS`.
+        """
+        due = True
+        while True:
+            try:
+                if due and self._broker.connected:
+                    self._work.clear()
+                    await self._relay()
+                due = await self._wait()
+            except DatabaseUnavailable as error:
+                log.warning("outbox not reached", reason=str(error))
+                await asyncio.sleep(self._poll_seconds)
+                due = True
+
+    async def _relay(self) -> None:
+        batch = _Batch()
+        try:
+            while (batch := await self._exchange(batch)).rows:
+                await self._publish(batch)
+                if asyncio.get_running_loop().time() - self._measured_at > self._poll_seconds:
+                    await self._measure()
+        except asyncio.CancelledError:
+            # otherwise what is not sent waits for the lease to run out
+            with suppress(DatabaseUnavailable, TimeoutError):
+                async with asyncio.timeout(_SETTLE_SECONDS), self._database.write() as connection:
+                    await self._settle(connection, batch, stopping=True)
+            raise
+
+    async def _exchange(self, batch: _Batch) -> _Batch:
+        """Settle one batch and claim the next in a single transaction: each costs a flush to disk."""
+        claiming = self._broker.connected
+        if not claiming and not batch.rows:
+            return _Batch()
+        async with self._database.write() as connection:
+            await self._settle(connection, batch, stopping=False)
+            return _Batch(await self._claim(connection) if claiming else [])
+
+    async def _claim(self, connection: AsyncConnection) -> list[_Row]:
+        table, now = self._table, milliseconds(self._clock)
+        # a common table expression: Postgres runs a locking subquery exactly once in it; SQLite has one writer anyway
+        free = (
+            select(table.c.id)
+            .where(table.c.claimed_until <= now)
+            .order_by(table.c.id)
+            .limit(self._batch)
+            .with_for_update(skip_locked=True)
+            .cte("free")
+        )
+        columns = (table.c.id, table.c.message_id, table.c.subject, table.c.body, table.c.headers, table.c.attempts)
+        claimed = await connection.execute(
+            update(table)
+            .where(table.c.id.in_(select(free.c.id)))
+            .values(claimed_until=now + int(LEASE_SECONDS * 1000), attempts=table.c.attempts + 1)
+            .returning(*columns)
+        )
+        return sorted((_Row(*row) for row in claimed), key=lambda row: row.id)
+
+    async def _publish(self, batch: _Batch) -> None:
+        gate = asyncio.Semaphore(_CONCURRENCY)
+        reasons: list[str] = []
+
+        async def publish(row: _Row) -> None:
+            async with gate:
+                try:
+                    await self._broker.publish(row.subject, row.body, message_id=row.message_id, headers=row.headers)
+                except (BrokerUnavailable, ValueError) as error:
+                    reasons.append(str(error))
+                else:
+                    batch.sent.add(row.id)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PUBLISH_SECONDS), asyncio.TaskGroup() as group:
+                for row in batch.rows:
+                    group.create_task(publish(row))
+        if reasons:
+            log.warning("outbox messages not sent", count=len(batch.unsent), reason=reasons[0])
+
+    async def _settle(self, connection: AsyncConnection, batch: _Batch, *, stopping: bool) -> None:
+        table = self._table
+        if batch.sent:
+            await connection.execute(delete(table).where(table.c.id.in_(batch.sent)))
+        if unsent := batch.unsent:
+            now, at_once = milliseconds(self._clock), stopping or not self._broker.connected
+            waits = [0.0 if at_once else min(_FIRST_WAIT * 2 ** min(row.attempts, 16), _MAX_WAIT) for row in unsent]
+            self._idle_seconds = min(self._idle_seconds, *waits)
+            await connection.execute(
+                update(table).where(table.c.id == bindparam("row")).values(claimed_until=bindparam("free_at")),
+                [
+                    {"row": row.id, "free_at": now + int(wait * 1000) if wait else 0}
+                    for row, wait in zip(unsent, waits, strict=True)
+                ],
+            )
+
+    async def _wait(self) -> bool:
+        """Idle until there may be something to do. Returns whether there is."""
+        connected = self._broker.connected
+        seconds, self._idle_seconds = max(self._idle_seconds, _LEAST_IDLE), self._poll_seconds
+        try:
+            async with asyncio.timeout(seconds if connected else self._poll_seconds):
+                await (self._work.wait() if connected else self._broker.wait_connected())
+        except TimeoutError:
+            return await self._measure()
+        return True
+
+    async def _measure(self) -> bool:
+        """Set the gauges. Returns whether a row can be claimed now."""
+        self._measured_at = asyncio.get_running_loop().time()
+        columns = self._table.c
+        async with self._database.read() as connection:
+            query = select(func.count(), func.min(columns.created_at), func.min(columns.claimed_until))
+            count, oldest, free_at = (await connection.execute(query)).one()
+        now = milliseconds(self._clock)
+        self._metrics.outbox_messages.set(count)
+        self._metrics.outbox_oldest_seconds.set(max(0.0, (now - oldest) / 1000) if count else 0.0)
+        if not count:
+            return False
+        self._idle_seconds = min(self._poll_seconds, max(0.0, (free_at - now) / 1000))
+        return bool(free_at <= now)

@@ -1,0 +1,271 @@
+"""`resilience.yaml`: read, merged and checked, with the file and the line in every error.
+
+budgets:   one per dependency
+configs:   named bases
+instances: pipelines; each may name a `base_config`, whose layers it inherits setting by setting; `null` removes one
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from shared.resilience.errors import ConfigError
+from shared.resilience.settings import BudgetConfig, CircuitBreakerConfig, InstanceConfig, RetryConfig
+
+_DEEPEST = 20
+Location: TypeAlias = tuple[str | int, ...]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of the file, and the line of its key. Mappings hold nodes, and so do lists."""
+
+    value: Any
+    line: int
+
+    def plain(self) -> Any:
+        """The value without its lines."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def child(self, key: str) -> "Node | None":
+        """The node under `key`, if this is a mapping that has it."""
+        return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def line_of(self, location: Sequence[str | int]) -> int:
+        """The line of what `location` leads to, or of the nearest that exists on the way."""
+        node = self
+        for step in location:
+            try:
+                inner = node.value[step]
+            except (KeyError, IndexError, TypeError):
+                break
+            if not isinstance(inner, Node):
+                break
+            node = inner
+        return node.line
+
+
+@dataclass(frozen=True, slots=True)
+class ResilienceConfig:
+    """The whole file, valid."""
+
+    file: Path
+    budgets: dict[str, BudgetConfig]
+    instances: dict[str, InstanceConfig]
+
+
+def load(file: Path) -> ResilienceConfig:
+    """Read `file`. ConfigError: it cannot be read, is no YAML, or says something that makes no sense."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(file, 1, f"cannot be read: {error}") from error
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> ResilienceConfig:
+    """As `load`, for text that was read already; `file` is only named in errors."""
+    return _Loader(file).load(text)
+
+
+class _Loader:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self, text: str) -> ResilienceConfig:
+        root = self._compose(text)
+        self._only_keys(root, ("budgets", "configs", "instances"))
+        budgets = {name: self._model(BudgetConfig, node) for name, node in self._section(root, "budgets").items()}
+        bases = self._section(root, "configs")
+        for node in bases.values():
+            # A base that nobody uses is checked as well: it is going to be used one day.
+            self._model(InstanceConfig, node)
+        merged = {name: self._merged(node, bases) for name, node in self._section(root, "instances").items()}
+        instances = {name: self._instance(node, budgets) for name, node in merged.items()}
+        self._check_shared_breakers(merged, instances)
+        return ResilienceConfig(self._file, budgets, instances)
+
+    # -- the file as nodes ---------------------------------------------------------------------------------------
+
+    def _compose(self, text: str) -> Node:
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise ConfigError(self._file, line, f"is not valid YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(self._file, 1, f"is not valid YAML: {error}") from error
+        return Node({}, 1) if node is None else self._node(node, node.start_mark.line + 1)
+
+    def _node(self, node: yaml.Node, line: int, depth: int = 0) -> Node:
+        if depth > _DEEPEST:
+            raise ConfigError(self._file, line, "is nested too deeply")
+        if isinstance(node, yaml.MappingNode):
+            found: dict[str, Node] = {}
+            for key, value in node.value:
+                key_line = key.start_mark.line + 1
+                if key.value in found:
+                    raise ConfigError(self._file, key_line, f"{key.value!r} is given twice")
+                found[str(key.value)] = self._node(value, key_line, depth + 1)
+            return Node(found, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self._node(item, item.start_mark.line + 1, depth + 1) for item in node.value], line)
+        try:
+            return Node(yaml.constructor.SafeConstructor().construct_object(node), line)
+        except yaml.YAMLError as error:
+            raise ConfigError(self._file, line, f"is not a plain value: {node.value!r}") from error
+
+    def _section(self, root: Node, name: str) -> dict[str, Node]:
+        section = root.child(name)
+        if section is None or section.value is None:
+            return {}
+        for node in (section, *(section.value.values() if isinstance(section.value, dict) else ())):
+            if not isinstance(node.value, dict):
+                raise ConfigError(self._file, node.line, f"{name}: expected a mapping, found {node.plain()!r}")
+        return dict(section.value)
+
+    def _only_keys(self, node: Node, known: Sequence[str]) -> None:
+        if not isinstance(node.value, dict):
+            raise ConfigError(self._file, node.line, f"expected a mapping of {', '.join(known)}")
+        for key, value in node.value.items():
+            if key not in known:
+                raise ConfigError(self._file, value.line, f"unknown key {key!r}; known are {', '.join(known)}")
+
+    # -- inheritance ---------------------------------------------------------------------------------------------
+
+    def _merged(self, node: Node, bases: dict[str, Node]) -> Node:
+        named = node.child("base_config")
+        if named is None or named.value is None:
+            return node
+        base = bases.get(named.value) if isinstance(named.value, str) else None
+        if base is None:
+            known = ", ".join(bases) or "none"
+            raise ConfigError(self._file, named.line, f"unknown base_config {named.value!r}; known are {known}")
+        return _merge(base, node)
+
+    # -- validation ----------------------------------------------------------------------------------------------
+
+    def _model(self, model: type[_M], node: Node) -> _M:
+        try:
+            return model.model_validate(node.plain(), context={"file": True})
+        except ValidationError as error:
+            first = error.errors()[0]
+            location: Location = first["loc"]
+            raise ConfigError(self._file, node.line_of(location), _reason(model, location, first)) from error
+
+    def _instance(self, node: Node, budgets: dict[str, BudgetConfig]) -> InstanceConfig:
+        instance = self._model(InstanceConfig, node)
+        if instance.budget is not None and instance.budget not in budgets:
+            known = ", ".join(budgets) or "none"
+            raise ConfigError(
+                self._file, node.line_of(("budget",)), f"unknown budget {instance.budget!r}; known are {known}"
+            )
+        for location, reason in contradictions(instance):
+            raise ConfigError(self._file, node.line_of(location), reason)
+        return instance
+
+    def _check_shared_breakers(self, nodes: dict[str, Node], instances: dict[str, InstanceConfig]) -> None:
+        settings: dict[str, tuple[str, CircuitBreakerConfig]] = {}
+        for name, instance in instances.items():
+            if instance.circuit_breaker is None:
+                continue
+            breaker = instance.breaker or name
+            first, config = settings.setdefault(breaker, (name, instance.circuit_breaker))
+            if config != instance.circuit_breaker:
+                raise ConfigError(
+                    self._file,
+                    nodes[name].line_of(("circuit_breaker",)),
+                    f"shares breaker {breaker!r} with {first!r} but gives it other settings",
+                )
+
+
+def _merge(base: Node, over: Node) -> Node:
+    """`over` on top of `base`, key by key; each value keeps the line that it came from."""
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+        return over
+    merged = dict(base.value)
+    for key, node in over.value.items():
+        merged[key] = _merge(merged[key], node) if key in merged else node
+    return Node(merged, over.line)
+
+
+def _reason(model: type[BaseModel], location: Location, error: Any) -> str:
+    path = ".".join(str(step) for step in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {path!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]}" if path else f"{model.__name__}: {message}"
+
+
+def contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
+    """Settings that are each fine and cannot all be meant: where, and why."""
+    return [*_breaker_contradictions(instance), *_deadline_contradictions(instance), *_hedge_contradictions(instance)]
+
+
+def _breaker_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
+    breaker = instance.circuit_breaker
+    if breaker is None:
+        return [(("breaker",), "names a breaker, but there is no circuit_breaker")] if instance.breaker else []
+    found: list[tuple[Location, str]] = []
+    minimum, size = breaker.minimum_number_of_calls, breaker.sliding_window_size
+    if breaker.sliding_window_type == "count" and minimum > size:
+        # At run time it would be taken for the window's size; whoever wrote it expected something else.
+        reason = f"minimum_number_of_calls {minimum} is more than the {size} calls that the window holds"
+        # The defaults of both are 100, so a small window alone is a plain wish for a small minimum.
+        where = (
+            "minimum_number_of_calls"
+            if "minimum_number_of_calls" in breaker.model_fields_set
+            else "sliding_window_size"
+        )
+        found.append((("circuit_breaker", where), reason))
+    return found
+
+
+def _deadline_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
+    deadline = instance.deadline
+    if deadline is None:
+        return []
+    found: list[tuple[Location, str]] = []
+    attempt = instance.timeout.duration if instance.timeout else 0.0
+    if attempt > deadline:
+        found.append(
+            (("timeout", "duration"), f"an attempt of {attempt:g} s is longer than the deadline of {deadline:g} s")
+        )
+    retry = instance.retry
+    if retry is not None and retry.max_attempts > 1:
+        if attempt + _nominal_wait(retry, 1) >= deadline:
+            reason = f"an attempt of {attempt:g} s and the first wait use up the deadline of {deadline:g} s"
+            found.append((("retry",), f"no retry fits: {reason}"))
+        elif (waits := sum(_nominal_wait(retry, n) for n in range(1, retry.max_attempts))) >= deadline:
+            reason = f"the waits alone take {waits:g} s of the deadline of {deadline:g} s"
+            found.append((("retry", "max_attempts"), f"the last of {retry.max_attempts} attempts never fits: {reason}"))
+    bulkhead = instance.bulkhead
+    if bulkhead is not None and bulkhead.max_wait_duration >= deadline:
+        reason = f"waiting {bulkhead.max_wait_duration:g} s leaves nothing of the deadline of {deadline:g} s"
+        found.append((("bulkhead", "max_wait_duration"), reason))
+    return found
+
+
+def _hedge_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
+    hedge, timeout = instance.hedge, instance.timeout
+    if hedge is None or timeout is None or hedge.delay < timeout.duration:
+        return []
+    reason = f"a hedge after {hedge.delay:g} s never starts: the attempt ends after {timeout.duration:g} s"
+    return [(("hedge", "delay"), reason)]
+
+
+def _nominal_wait(retry: RetryConfig, attempt: int) -> float:
+    """The wait after that attempt without jitter, in seconds."""
+    try:
+        return min(retry.max_wait, retry.wait_duration * retry.multiplier ** (attempt - 1))
+    except OverflowError:
+        return retry.max_wait

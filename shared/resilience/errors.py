@@ -1,0 +1,98 @@
+"""What the library raises.
+
+    ResilienceError
+    ├── CallNotPermitted      the breaker refused                        attempted = False
+    ├── BulkheadFull          no free slot in time                       attempted = False
+    ├── SyncCallableError     not awaitable (also a TypeError)           attempted = False
+    ├── DeadlineExceeded      the caller's time is up (also a TimeoutError)
+    ├── AttemptTimeout        one attempt took too long (also a TimeoutError)
+    └── ConfigError           the configuration is wrong: file:line: reason
+
+`attempted` says whether the dependency may have seen the call. What was never attempted is not its failure: no breaker
+records it, no retry repeats it.
+
+There is no "retries exhausted": the last real error is raised, with a note of how many attempts were made.
+"""
+
+from pathlib import Path
+
+
+class ResilienceError(Exception):
+    """Base of everything that this library raises by itself."""
+
+    attempted: bool = True
+
+
+class CallNotPermitted(ResilienceError):
+    """A circuit breaker refused the call.
+
+    breaker:     the breaker's name
+    state:       its state, as in the metrics: "open", "half_open", "forced_open"
+    retry_after: seconds until asking again makes sense, never negative; an estimate unless the state is "open"
+    """
+
+    attempted = False
+
+    def __init__(self, breaker: str, state: str, retry_after: float) -> None:
+        super().__init__(f"circuit breaker {breaker!r} is {state}; ask again in {retry_after:.3g} s")
+        self.breaker = breaker
+        self.state = state
+        self.retry_after = retry_after
+
+
+class BulkheadFull(ResilienceError):
+    """All slots stayed taken for as long as the call was allowed to wait, or the queue itself is full.
+
+    bulkhead:    the bulkhead's name
+    retry_after: seconds after which asking again makes sense (the longest wait that the bulkhead allows)
+    """
+
+    attempted = False
+
+    def __init__(self, bulkhead: str, reason: str, retry_after: float) -> None:
+        super().__init__(f"bulkhead {bulkhead!r} is full: {reason}")
+        self.bulkhead = bulkhead
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(ResilienceError, TimeoutError):
+    """The time that remained to the caller is over.
+
+    attempted: False when the call was refused before it was sent, True when it was cut short
+    """
+
+    def __init__(self, name: str, *, attempted: bool) -> None:
+        super().__init__(f"{name!r}: the deadline passed {'during' if attempted else 'before'} the attempt")
+        self.name = name
+        self.attempted = attempted
+
+
+class AttemptTimeout(ResilienceError, TimeoutError):
+    """One attempt took longer than its `duration` in seconds, and was cancelled."""
+
+    def __init__(self, name: str, duration: float) -> None:
+        super().__init__(f"{name!r}: no answer within {duration:g} s")
+        self.name = name
+        self.duration = duration
+
+
+class SyncCallableError(ResilienceError, TypeError):
+    """What was to be guarded cannot be awaited; a blocking call would stop the event loop."""
+
+    attempted = False
+
+    def __init__(self, fn: object) -> None:
+        name = getattr(fn, "__qualname__", None) or repr(fn)
+        super().__init__(f"{name} is not a coroutine function; wrap a blocking call in asyncio.to_thread")
+
+
+class ConfigError(ResilienceError):
+    """A setting is wrong. The message is `file:line: reason`, so that an editor can jump to it."""
+
+    attempted = False
+
+    def __init__(self, file: Path | str, line: int, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}")
+        self.file = str(file)
+        self.line = line
+        self.reason = reason

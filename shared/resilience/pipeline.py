@@ -1,0 +1,188 @@
+"""The pipeline: the layers of one dependency, in one order.
+
+    deadline -> fallback -> retry (with its budget) -> hedge -> circuit breaker -> bulkhead -> attempt timeout -> call
+
+    answer = await pipeline.call(client.charge, order, idempotent=True, fallback=queue_for_later)
+
+    @pipeline
+    async def charge(order): ...
+
+A layer that is switched off is not in the chain at all, so it costs nothing.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from random import Random
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from shared.resilience.budget import RetryBudget
+from shared.resilience.bulkhead import Bulkhead
+from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.clock import SYSTEM_CLOCK, Clock
+from shared.resilience.deadline import Deadline
+from shared.resilience.errors import SyncCallableError
+from shared.resilience.events import Event, EventBus, LayerSwitched, Listener
+from shared.resilience.fallback import Fallback, FallbackLayer, Fallbacks
+from shared.resilience.hedge import Hedge
+from shared.resilience.invocation import Invocation, Step, attempt
+from shared.resilience.retry import Retry
+from shared.resilience.settings import BulkheadConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig
+from shared.resilience.timeout import Timeout
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# From the outside in.
+ORDER = ("deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead", "timeout")
+
+
+class _Shared(TypedDict):
+    clock: Clock
+    events: EventBus
+
+
+class Pipeline:
+    """Guards the calls to one dependency.
+
+    Every layer is optional. `circuit_breaker` and `budget` may be shared between pipelines; a retry or a hedge without
+    a budget of the dependency gets one of its own.
+
+    deadline: seconds for a whole call with its retries
+    timeout:  seconds for one attempt
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deadline: float | None = None,
+        fallbacks: tuple[Fallback[Any], ...] = (),
+        retry: RetryConfig | None = None,
+        budget: RetryBudget | None = None,
+        hedge: HedgeConfig | None = None,
+        circuit_breaker: CircuitBreaker | CircuitBreakerConfig | None = None,
+        bulkhead: BulkheadConfig | None = None,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+        random: Random | None = None,
+    ) -> None:
+        self.name = name
+        self.idempotent = idempotent
+        self.events = EventBus()
+        self._clock = clock
+        if isinstance(circuit_breaker, CircuitBreakerConfig):
+            circuit_breaker = CircuitBreaker(name, circuit_breaker, clock=clock)
+        if budget is None and (retry or hedge):
+            budget = RetryBudget(name)
+        self.budget = budget
+        self.circuit_breaker = circuit_breaker
+        own = _Shared(clock=clock, events=self.events)
+        self.deadline = Deadline(name, deadline, clock=clock)
+        self.fallback = FallbackLayer(name, fallbacks, **own)
+        self.retry = Retry(name, retry, budget=budget, random=random, **own) if retry else None
+        self.hedge = Hedge(name, hedge, budget=budget, **own) if hedge else None
+        self.bulkhead = Bulkhead(name, bulkhead, **own) if bulkhead else None
+        self.timeout = Timeout(name, timeout, **own)
+        # Holds attempts to the caller's deadline when there is no timeout, or when it is switched off.
+        self._deadline_only = Timeout(name, None, **own)
+        self._runs = self._present()
+        self._enabled = dict.fromkeys(self._runs, True)
+        self._chain = self._build()
+
+    async def call(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        idempotent: bool | None = None,
+        fallback: Fallbacks[T] | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Await `fn(*args, **kwargs)` behind all layers that are on.
+
+        idempotent: safe to repeat; None: as set for the pipeline
+        fallback:   awaited with the error, to answer in the place of `fn`
+
+        Raises what `fn` raised, or a ResilienceError.
+        """
+        safe = self.idempotent if idempotent is None else idempotent
+        result: T = await self._chain(Invocation(fn, args, kwargs, idempotent=safe, fallback=fallback))
+        return result
+
+    def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Guard a coroutine function. SyncCallableError: it is a plain one."""
+        if not inspect.iscoroutinefunction(fn):
+            raise SyncCallableError(fn)
+
+        @wraps(fn)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            result: T = await self._chain(Invocation(fn, args, kwargs, idempotent=self.idempotent))
+            return result
+
+        return guarded
+
+    @property
+    def layers(self) -> dict[str, bool]:
+        """The layers that this pipeline has, from the outside in, and whether each is on."""
+        return dict(self._enabled)
+
+    def switch(self, layer: str, enabled: bool) -> None:
+        """Turn a layer on or off for the calls that begin from now on. ValueError: the pipeline has no such layer."""
+        if layer not in self._enabled:
+            raise ValueError(f"pipeline {self.name!r} has no layer {layer!r}, only: {', '.join(self._enabled)}")
+        self._enabled[layer] = enabled
+        self._chain = self._build()
+        self.events.publish(LayerSwitched(self.name, self._clock.monotonic(), layer, enabled))
+
+    def subscribe(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
+        """Hear of this pipeline's events and its breaker's (`kinds` empty: of all). Returns what ends it."""
+        ends = [bus.subscribe(listener, *kinds) for bus in self._buses()]
+
+        def end() -> None:
+            for end_one in ends:
+                end_one()
+
+        return end
+
+    def recent_events(self) -> list[Event]:
+        """The last events of this pipeline and of its breaker, oldest first."""
+        return sorted((event for bus in self._buses() for event in bus.recent), key=lambda event: event.at)
+
+    def _buses(self) -> list[EventBus]:
+        return [self.events, self.circuit_breaker.events] if self.circuit_breaker else [self.events]
+
+    def _present(self) -> dict[str, Callable[..., Awaitable[Any]]]:
+        """What runs each layer that this pipeline has, from the outside in."""
+        runs: dict[str, Callable[..., Awaitable[Any]] | None] = {
+            "deadline": self.deadline.run,
+            "fallback": self.fallback.run,
+            "retry": self.retry.run if self.retry is not None else None,
+            "hedge": self.hedge.run if self.hedge is not None else None,
+            "circuit_breaker": self.circuit_breaker.call if self.circuit_breaker is not None else None,
+            "bulkhead": self.bulkhead.run if self.bulkhead is not None else None,
+            "timeout": self.timeout.run if self.timeout.duration is not None else None,
+        }
+        return {layer: run for layer in ORDER if (run := runs[layer]) is not None}
+
+    def _build(self) -> Step:
+        """The chain of the layers that are on, from the call outwards."""
+        enabled = self._enabled
+        step: Step = attempt
+        self.timeout.propagate = enabled["deadline"]
+        if enabled["deadline"] and not enabled.get("timeout"):
+            step = partial(self._deadline_only.run, step)
+        for layer in reversed(ORDER):
+            if layer == "fallback":
+                step = self._counted(step)
+            if enabled.get(layer):
+                step = partial(self._runs[layer], step)
+        return step
+
+    def _counted(self, step: Step) -> Step:
+        """`step` with its calls counted for the budget, if anything draws on it."""
+        if self.budget is None:
+            return step
+        if self._enabled.get("retry"):
+            return partial(self.budget.count, step)
+        return partial(self.budget.count_and_report, step) if self._enabled.get("hedge") else step
