@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator import Instrumentator
-from prometheus_fastapi_instrumentator import metrics as standard
+from prometheus_fastapi_instrumentator.metrics import Info
 
 from shared.chassis.database import Database
 
@@ -37,17 +37,20 @@ def instrument(app: FastAPI, service: str, database: Database, registry: Collect
     """Count and time every request by method, route and status, and serve `/metrics`."""
     ProcessCollector(registry=registry)
     registry.register(PoolCollector(service, database))
-    labels = {"service": service}
+    # the library's own metrics take further labels but not their values
+    names = ("service", "method", "handler", "status")
+    requests = Counter("http_requests_total", "Requests answered", names, registry=registry)
+    seconds = Histogram(
+        "http_request_duration_seconds", "Time until the answer was sent", names, buckets=BUCKETS, registry=registry
+    )
+
+    def measure(info: Info) -> None:
+        labels = (service, info.method, info.modified_handler, info.modified_status)
+        requests.labels(*labels).inc()
+        seconds.labels(*labels).observe(info.modified_duration)
+
     instrumentator = Instrumentator(
         should_group_status_codes=False, excluded_handlers=["^/health/", "^/metrics$", "^/info$"], registry=registry
     )
-    # the stubs of the library call the functions optional, though they are so only under multiprocessing
-    for measure in (
-        standard.requests(metric_name="http_requests_total", registry=registry, custom_labels=labels),
-        standard.latency(
-            metric_name="http_request_duration_seconds", buckets=BUCKETS, registry=registry, custom_labels=labels
-        ),
-    ):
-        if measure is not None:
-            instrumentator.add(measure)
+    instrumentator.add(measure)
     instrumentator.instrument(app).expose(app, tags=["operations"])
