@@ -1,5 +1,6 @@
 """The inventory over HTTP: every answer of the contract."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -79,9 +80,9 @@ async def test_the_catalogue_is_public_and_paged(public: httpx.AsyncClient) -> N
     assert problem(await public.get("/products/zither")) == (404, "unknown-sku")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "after=%00", "after=No"])
-async def test_a_bad_page_is_refused_by_name(public: httpx.AsyncClient, query: str) -> None:
-    assert fields(await public.get(f"/products?{query}")) == [query.split("=")[0]]
+async def test_a_bad_page_is_refused_by_name(public: httpx.AsyncClient) -> None:
+    for query in ("limit=0", "limit=201", "limit=x", "after=%00", "after=No"):
+        assert fields(await public.get(f"/products?{query}")) == [query.split("=")[0]], query
 
 
 async def test_availability_answers_stock_and_price_of_each_item(order: httpx.AsyncClient) -> None:
@@ -200,36 +201,32 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("change", "field"), BAD)
-async def test_bad_input_is_a_422_that_names_the_field(
-    order: httpx.AsyncClient, change: dict[str, Any], field: str
-) -> None:
-    answer = await order.post("/reservations", json={**HOLD, **change})
-    assert fields(answer) == [field]
+async def test_bad_input_is_a_422_that_names_the_field(order: httpx.AsyncClient) -> None:
+    for change, field in BAD:
+        # written with escapes: half of a surrogate pair has no other way into JSON
+        text = json.dumps({**HOLD, **change})
+        answer = await order.post("/reservations", content=text, headers={"content-type": "application/json"})
+        assert fields(answer) == [field], change
     assert problem(await order.get("/reservations/ord_1"))[0] == 404
 
 
-@pytest.mark.parametrize("name", ["UPPER", "a%00b", "a" * 65, "%F0%9F%94%94"])
-async def test_a_bad_id_in_the_path_is_a_422(order: httpx.AsyncClient, name: str) -> None:
-    for answer in (
-        await order.get(f"/reservations/{name}"),
-        await order.post(f"/reservations/{name}/commit"),
-        await order.post(f"/reservations/{name}/release"),
-    ):
-        assert fields(answer) == ["reservation_id"]
+async def test_a_bad_id_in_the_path_is_a_422(order: httpx.AsyncClient) -> None:
+    for name in ("UPPER", "a%00b", "a" * 65, "%F0%9F%94%94"):
+        for method, path in (("GET", ""), ("POST", "/commit"), ("POST", "/release")):
+            answer = await order.request(method, f"/reservations/{name}{path}")
+            assert fields(answer) == ["reservation_id"], (name, path)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/availability"),
-        ("POST", "/reservations"),
-        ("GET", "/reservations/ord_1"),
-        ("POST", "/reservations/ord_1/commit"),
-        ("POST", "/reservations/ord_1/release"),
-    ],
-)
-async def test_only_the_order_service_may_reserve(public: httpx.AsyncClient, method: str, path: str) -> None:
+RESERVING = [
+    ("POST", "/availability"),
+    ("POST", "/reservations"),
+    ("GET", "/reservations/ord_1"),
+    ("POST", "/reservations/ord_1/commit"),
+    ("POST", "/reservations/ord_1/release"),
+]
+
+
+async def test_only_the_order_service_may_reserve(public: httpx.AsyncClient) -> None:
     tokens = [
         None,
         TokenSigner("payment", "inventory", KEY).token(),
@@ -239,7 +236,9 @@ async def test_only_the_order_service_may_reserve(public: httpx.AsyncClient, met
     ]
     for token in tokens:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        assert problem(await public.request(method, path, json=HOLD, headers=headers)) == (401, "unauthorised")
+        for method, path in RESERVING:
+            answer = await public.request(method, path, json=HOLD, headers=headers)
+            assert problem(answer) == (401, "unauthorised"), (method, path, token)
 
 
 async def test_an_operator_restocks_once_a_key(public: httpx.AsyncClient) -> None:
@@ -248,7 +247,9 @@ async def test_an_operator_restocks_once_a_key(public: httpx.AsyncClient) -> Non
         assert (answer.status_code, answer.json()["available"]) == (200, 150)
     other = await public.post("/products/print-limited/restock", json={"quantity": 51}, headers=ADMIN)
     assert (problem(other), fields(other)) == ((422, "idempotency-key-reused"), ["Idempotency-Key"])
-    unknown = await public.post("/products/zither/restock", json={"quantity": 1}, headers=ADMIN)
+    unknown = await public.post(
+        "/products/zither/restock", json={"quantity": 1}, headers={**ADMIN, "Idempotency-Key": "k2"}
+    )
     assert problem(unknown) == (404, "unknown-sku")
 
 
