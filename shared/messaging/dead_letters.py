@@ -149,7 +149,10 @@ def _broker() -> Broker:
             password = file.read_text().strip()
         except OSError as error:
             raise _Misconfigured(f"SECRETS_DIR: {file}: {error.strerror}") from error
-    return Broker(url, user=os.environ.get("NATS_USER", ""), password=password, name="dead-letters")
+    try:
+        return Broker(url, user=os.environ.get("NATS_USER", ""), password=password, name="dead-letters")
+    except ValueError as error:
+        raise _Misconfigured(f"NATS_URL: {error}") from error
 
 
 async def _run(broker: Broker, arguments: argparse.Namespace) -> Iterator[str]:

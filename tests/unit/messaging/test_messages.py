@@ -1,6 +1,7 @@
 """Bodies, headers, waits and summaries, without a broker."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ def test_a_body_comes_out_as_it_went_in(body: dict[str, Any]) -> None:
 @given(st.binary(max_size=64))
 def test_any_bytes_are_an_object_or_unreadable(data: bytes) -> None:
     try:
-        assert isinstance(wire.decode(data), dict)
-    except wire.Unreadable as error:
-        assert str(error).startswith("not ")
+        body: Any = wire.decode(data)
+    except wire.Unreadable:
+        body = {}
+    assert isinstance(body, dict)
 
 
 @given(st.text())
@@ -94,10 +96,8 @@ async def test_a_cancellation_that_the_client_swallows_still_ends_the_task() -> 
     async def swallow() -> None:
         async with within(10):
             entered.set()
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
         raise AssertionError("lived on")
 
     task = asyncio.create_task(swallow())
@@ -108,12 +108,13 @@ async def test_a_cancellation_that_the_client_swallows_still_ends_the_task() -> 
 
 
 async def test_a_block_that_takes_too_long_raises_timeout_error_even_if_it_swallows_the_cancellation() -> None:
-    with pytest.raises(TimeoutError):
+    async def swallow() -> None:
         async with within(0.01):
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
+
+    with pytest.raises(TimeoutError):
+        await swallow()
 
 
 async def test_cleaning_up_inside_a_cancelled_task_is_not_disturbed() -> None:
