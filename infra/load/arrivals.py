@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from infra.load.customer import Customer
 from infra.load.orders import OrderMaker
