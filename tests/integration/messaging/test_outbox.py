@@ -14,7 +14,7 @@ from sqlalchemy import MetaData, Table, event, select
 
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.messaging import PAYMENTS, Broker, Message, Outbox, outbox_table
-from shared.messaging.outbox import LEASE_SECONDS
+from shared.messaging.outbox import LEASE_SECONDS, _Batch
 from tests.fixtures.nats import NatsServer
 from tests.integration.messaging.conftest import Connect, Run, eventually, payments
 
@@ -195,6 +195,23 @@ async def test_two_relays_at_once_publish_each_message_once(
     assert sorted(await stored(brokers[0])) == sorted(names)
     for broker, other in zip(brokers, others, strict=True):
         await broker.stop()
+        await other.close()
+
+
+async def test_claims_made_at_the_same_moment_never_overlap(
+    database_url: str, database: Database, table: Table, counting: Counting
+) -> None:
+    others = [Database(database_url, synchronous="normal") for _ in range(6)]
+    relays = [Outbox(other, table, counting, batch=5) for other in others]
+    await write(database, relays[0], *(f"m-{number}" for number in range(300)))
+
+    claimed: list[str] = []
+    for _ in range(10):
+        batches = await asyncio.gather(*(relay._exchange(_Batch()) for relay in relays))
+        claimed += [row.message_id for batch in batches for row in batch.rows]
+
+    assert len(claimed) == len(set(claimed)) == 300
+    for other in others:
         await other.close()
 
 
