@@ -4,15 +4,19 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
-from sqlalchemy import MetaData, Table, event, select
+from sqlalchemy import MetaData, Table, delete, event, select
 
 from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.migrations import migrate
 from shared.messaging import PAYMENTS, Broker, Message, Outbox, outbox_table
 from shared.messaging.outbox import LEASE_SECONDS, _Batch
 from tests.fixtures.nats import NatsServer
@@ -446,3 +450,45 @@ async def test_a_relay_outlives_a_database_that_is_away(
     monkeypatch.setattr(database, "write", real_write)
 
     await eventually(lambda: counting.published == ["m-1"])
+
+
+_REVISION = """
+from shared.messaging import create_outbox_table, drop_outbox_table
+
+revision, down_revision = "0001", None
+
+
+def upgrade() -> None:
+    create_outbox_table()
+
+
+def downgrade() -> None:
+    drop_outbox_table()
+"""
+
+
+async def test_a_migration_creates_the_very_table_that_the_outbox_uses(
+    database_url: str, table: Table, tmp_path: Path
+) -> None:
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "env.py").write_text("from shared.chassis.migration_env import run\n\nrun()\n")
+    (tmp_path / "versions" / "0001_outbox.py").write_text(_REVISION)
+    migrated = Database(database_url, synchronous="normal")
+    assert await migrate(migrated, tmp_path) == "0001"
+
+    async with migrated.write() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"include_name": lambda name, *_: name != "alembic_version"}),
+                table.metadata,
+            )
+        )
+    assert differences == []
+    outbox = Outbox(migrated, table, Broker(""))
+    await write(migrated, outbox, "m-1")
+    async with migrated.write() as connection:
+        await connection.execute(delete(table))
+    await write(migrated, outbox, "m-2")
+    (row,) = await rows(migrated, table)
+    assert row.id == 2  # an id is never used again
+    await migrated.close()
