@@ -108,19 +108,19 @@ class Broker:
         await link.publish(subject, payload, headers)
 
     async def _keep(self) -> None:
-        wait = _FIRST_WAIT
+        wait, told = _FIRST_WAIT, ""
         while True:
             try:
                 link = await Link.open(
                     self._servers, user=self._user, password=self._password, name=self._name, limits=self._limits
                 )
             except BrokerUnavailable as error:
-                if wait == _FIRST_WAIT:
-                    log.warning("broker unavailable, trying on", reason=str(error))
+                if told != (told := str(error)):
+                    log.warning("broker unavailable, trying on", reason=told)
                 await asyncio.sleep(wait * (0.5 + self._jitter() / 2))
                 wait = min(wait * 2, _MAX_WAIT)
                 continue
-            wait = _FIRST_WAIT
+            wait, told = _FIRST_WAIT, ""
             await self._use(link)
 
     async def _use(self, link: Link) -> None:

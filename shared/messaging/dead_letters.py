@@ -167,7 +167,6 @@ async def _run(broker: Broker, arguments: argparse.Namespace) -> Iterator[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     arguments = _arguments(argv)
     try:
         lines = asyncio.run(_run(_broker(), arguments))
@@ -194,4 +193,5 @@ def _fail(code: int, message: str) -> int:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     sys.exit(main())

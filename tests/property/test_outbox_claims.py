@@ -5,13 +5,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, select
 
 from shared.chassis.database import Database
 from shared.messaging import Broker, Outbox, outbox_table
-from shared.messaging.outbox import LEASE_SECONDS
+from shared.messaging.outbox import LEASE_SECONDS, _Batch
 
 RELAYS = 3
 
@@ -24,6 +24,29 @@ steps = st.lists(
     ),
     max_size=25,
 )
+
+
+# relay 0 sleeps past its lease, relay 1 takes over, relay 0 wakes and gives back what is no longer its own
+PAUSED_AND_GIVES_BACK = [
+    ("add", 1),
+    ("turn", 0, set()),
+    ("wait", LEASE_SECONDS + 0.001),
+    ("turn", 1, set()),
+    ("turn", 0, set()),
+    ("wait", 1.0),
+    ("turn", 2, set()),
+]
+
+# the same, but relay 1 has sent and deleted the message, and a new one came, before relay 0 wakes and deletes "its" row
+PAUSED_AND_DELETES = [
+    ("add", 1),
+    ("turn", 0, set()),
+    ("wait", LEASE_SECONDS + 0.001),
+    ("turn", 1, set()),
+    ("turn", 1, {0}),
+    ("add", 1),
+    ("turn", 0, {0}),
+]
 
 
 class Connected(Broker):
@@ -54,8 +77,6 @@ class Model:
 
     async def turn(self, relay: int, confirmed: set[int]) -> None:
         """The relay's batch is confirmed in part, settled, and the next one claimed."""
-        from shared.messaging.outbox import _Batch
-
         batch = self.held[relay] or _Batch()
         for index in confirmed:
             if index < len(batch.rows):
@@ -106,5 +127,7 @@ async def play(scenario: list[tuple[Any, ...]]) -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
+@example(PAUSED_AND_GIVES_BACK)
+@example(PAUSED_AND_DELETES)
 def test_a_message_is_claimed_by_one_relay_at_a_time_and_never_lost(scenario: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(scenario))

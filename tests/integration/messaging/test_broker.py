@@ -86,7 +86,7 @@ async def test_a_broker_that_hangs_is_noticed_and_taken_back(nats_server: NatsSe
     started = monotonic()
     with pytest.raises(BrokerUnavailable, match="no confirmation within 2 s"):
         await broker.publish("payments.requested", {}, message_id="into the void")
-    assert 1.9 < monotonic() - started < 3.5
+    assert 1.9 < monotonic() - started < 6.0
     await eventually(lambda: not broker.connected)
 
     nats_server.resume()

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from shared.messaging import (
     DEAD_LETTERS,
@@ -20,10 +21,13 @@ from shared.messaging import (
     Message,
     NoSuchDeadLetter,
     Reject,
+    dead_letters,
 )
 from shared.messaging.letters import Death, bury
 from tests.fixtures.nats import NatsServer
 from tests.integration.messaging.conftest import Connect, Run, eventually, payments
+
+Cli = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
 def death(sequence: int, reason: str = "no use") -> Death:
@@ -36,17 +40,20 @@ async def bury_all(broker: Broker, *bodies: dict[str, Any]) -> None:
         await bury(broker, death(number), orjson.dumps(body), {"Nats-Msg-Id": f"m-{number}", "x-shop": "berlin"})
 
 
-async def cli(server: NatsServer | str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    url = server if isinstance(server, str) else server.url
-    known = {"PATH": os.environ["PATH"], "NATS_URL": url, **environment}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "shared.messaging.dead_letters", *arguments,
-        env={name: value for name, value in known.items() if value},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`await cli(server, *arguments, **environment)`: exit code, stdout and stderr of one command."""
+
+    async def command(server: NatsServer | str, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        known = {"NATS_URL": server if isinstance(server, str) else server.url, "NATS_USER": "", "SECRETS_DIR": ""}
+        for name, value in {**known, **environment}.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        with capture_logs():
+            code = await asyncio.to_thread(dead_letters.main, arguments)  # it runs a loop of its own
+        return code, *capsys.readouterr()
+
+    return command
 
 
 async def test_the_same_death_stored_twice_is_one_dead_letter(nats_server: NatsServer, connect: Connect) -> None:
@@ -159,7 +166,9 @@ async def test_a_sequence_that_does_not_exist_is_said_so(
             await operation(sequence)
 
 
-async def test_the_command_line_lists_shows_replays_and_discards(nats_server: NatsServer, connect: Connect) -> None:
+async def test_the_command_line_lists_shows_replays_and_discards(
+    nats_server: NatsServer, connect: Connect, cli: Cli
+) -> None:
     broker = await connect(nats_server.url)
     card = "c2VhbGVkLWNhcmQtc2VjcmV0"
     await bury_all(
@@ -193,7 +202,7 @@ async def test_the_command_line_lists_shows_replays_and_discards(nats_server: Na
 
 
 async def test_the_command_line_says_what_is_wrong_and_how_to_mend_it(
-    make_nats: Callable[..., NatsServer], tmp_path: Path
+    make_nats: Callable[..., NatsServer], tmp_path: Path, cli: Cli
 ) -> None:
     server = make_nats(config='authorization { users: [ { user: "order", password: "right" } ] }')
     secrets = tmp_path / "secrets"
@@ -216,5 +225,22 @@ async def test_the_command_line_says_what_is_wrong_and_how_to_mend_it(
     assert (code, "is it up" in error) == (69, True)
     assert "wrong" not in error
 
-    for arguments in ([], ["replay"], ["show", "x"], ["replay", "1", "--all"]):
-        assert (await cli(server, *arguments))[0] == 2
+
+@pytest.mark.parametrize("arguments", [[], ["replay"], ["show", "x"], ["replay", "1", "--all"]], ids=str)
+def test_wrong_arguments_end_with_exit_code_two(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        dead_letters.main(arguments)
+    assert raised.value.code == 2
+
+
+async def test_as_a_module_it_writes_nothing_but_its_table(nats_server: NatsServer, connect: Connect) -> None:
+    await bury_all(await connect(nats_server.url), {"amount": 1})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shared.messaging.dead_letters", "list"),
+        env={"PATH": os.environ["PATH"], "NATS_URL": nats_server.url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, error = await process.communicate()
+    assert (process.returncode, error) == (0, b"")
+    assert [line.split()[0] for line in out.splitlines()] == [b"ID", b"1"]

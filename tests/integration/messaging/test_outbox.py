@@ -4,17 +4,21 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
-from sqlalchemy import MetaData, Table, event, select
+from sqlalchemy import MetaData, Table, delete, event, select
 
 from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.migrations import migrate
 from shared.messaging import PAYMENTS, Broker, Message, Outbox, outbox_table
-from shared.messaging.outbox import LEASE_SECONDS
+from shared.messaging.outbox import LEASE_SECONDS, _Batch
 from tests.fixtures.nats import NatsServer
 from tests.integration.messaging.conftest import Connect, Run, eventually, payments
 
@@ -198,6 +202,23 @@ async def test_two_relays_at_once_publish_each_message_once(
         await other.close()
 
 
+async def test_claims_made_at_the_same_moment_never_overlap(
+    database_url: str, database: Database, table: Table, counting: Counting
+) -> None:
+    others = [Database(database_url, synchronous="normal") for _ in range(6)]
+    relays = [Outbox(other, table, counting, batch=5) for other in others]
+    await write(database, relays[0], *(f"m-{number}" for number in range(300)))
+
+    claimed: list[str] = []
+    for _ in range(10):
+        batches = await asyncio.gather(*(relay._exchange(_Batch()) for relay in relays))
+        claimed += [row.message_id for batch in batches for row in batch.rows]
+
+    assert len(claimed) == len(set(claimed)) == 300
+    for other in others:
+        await other.close()
+
+
 async def test_nothing_is_claimed_while_the_broker_is_away_and_all_is_sent_when_it_is_back(
     database: Database, table: Table, make_nats: Callable[..., NatsServer], run: Run
 ) -> None:
@@ -350,7 +371,7 @@ async def test_a_message_that_no_stream_takes_does_not_hold_back_the_others(
 
         async def tried(attempt: int = attempt) -> bool:
             (row,) = await rows(database, table)
-            return row.attempts == attempt and row.claimed_until < (clock.time + LEASE_SECONDS) * 1000
+            return row.attempts == attempt and row.claimed_until < (clock.time + LEASE_SECONDS - 1) * 1000
 
         await eventually(tried)
         (row,) = await rows(database, table)
@@ -429,3 +450,45 @@ async def test_a_relay_outlives_a_database_that_is_away(
     monkeypatch.setattr(database, "write", real_write)
 
     await eventually(lambda: counting.published == ["m-1"])
+
+
+_REVISION = """
+from shared.messaging import create_outbox_table, drop_outbox_table
+
+revision, down_revision = "0001", None
+
+
+def upgrade() -> None:
+    create_outbox_table()
+
+
+def downgrade() -> None:
+    drop_outbox_table()
+"""
+
+
+async def test_a_migration_creates_the_very_table_that_the_outbox_uses(
+    database_url: str, table: Table, tmp_path: Path
+) -> None:
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "env.py").write_text("from shared.chassis.migration_env import run\n\nrun()\n")
+    (tmp_path / "versions" / "0001_outbox.py").write_text(_REVISION)
+    migrated = Database(database_url, synchronous="normal")
+    assert await migrate(migrated, tmp_path) == "0001"
+
+    async with migrated.write() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"include_name": lambda name, *_: name != "alembic_version"}),
+                table.metadata,
+            )
+        )
+    assert differences == []
+    outbox = Outbox(migrated, table, Broker(""))
+    await write(migrated, outbox, "m-1")
+    async with migrated.write() as connection:
+        await connection.execute(delete(table))
+    await write(migrated, outbox, "m-2")
+    (row,) = await rows(migrated, table)
+    assert row.id == 2  # an id is never used again
+    await migrated.close()
