@@ -1,6 +1,7 @@
 """Starting and stopping programs, and what to say when one does not come up."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -123,6 +124,9 @@ class Launcher:
     def stop(self, names: list[str]) -> None:
         """Stop programs at the same time and wait for their end."""
         for name in names:
+            with contextlib.suppress(ControlError):  # it does not run
+                # Drills stop processes with SIGSTOP, and what is stopped cannot answer SIGTERM.
+                self.control.signal(name, "CONT")
             self.control.stop(name)
         deadline = time.monotonic() + _STOP_SECONDS
         while any(self.control.programs()[name].alive for name in names):
@@ -157,9 +161,13 @@ class Launcher:
         try:
             process = psutil.Process(self.control.pid())
             self.control.shutdown()
-            process.wait(timeout=_STOP_SECONDS)
-        except (ControlError, psutil.NoSuchProcess, psutil.TimeoutExpired):
-            return  # it is gone, or hangs: what is left is found and ended next
+        except (ControlError, psutil.NoSuchProcess):
+            return  # it has just gone: what it left is found and ended next
+        deadline = time.monotonic() + _STOP_SECONDS
+        while processes.wait_ended([process], _POLL_SECONDS / 2) and time.monotonic() < deadline:
+            # It gives each program a turn of its loop, and a turn without events takes a second: questions are events.
+            with contextlib.suppress(ControlError):
+                self.control.pid()
 
     def _end_leftovers(self) -> None:
         left = processes.of_stack(self._state)

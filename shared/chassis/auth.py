@@ -6,7 +6,7 @@ only to whom it must: a payment service that is taken over cannot pass for the o
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import jwt
@@ -70,10 +70,12 @@ class TokenVerifier:
         self._valid_until[token] = expiry
 
 
-def called_by(issuer: str) -> Callable[..., None]:
+def called_by(issuer: str) -> Callable[..., Awaitable[None]]:
     """A dependency that lets through only calls with a valid token of the service `issuer` for this service."""
 
-    def check(request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
+    async def check(
+        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> None:
         verifier = _verifier(request, issuer)
         try:
             verifier.verify(_bearer(authorization))
@@ -83,7 +85,9 @@ def called_by(issuer: str) -> Callable[..., None]:
     return check
 
 
-def operator(request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
+async def operator(
+    request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> None:
     """A dependency that lets through only calls with the admin token."""
     expected: SecretStr = request.app.state.chassis.settings.admin_token
     presented = _bearer(authorization).encode("utf-8", "replace")

@@ -48,6 +48,7 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
