@@ -1,8 +1,8 @@
 """The answers that clients got: one JSON object a line, as `infra.load` writes them.
 
-    {"idempotency_key": "load-17", "status": 201, "order_id": "ord_01h..."}
+    {"idempotency_key": "load-17", "status": 201, "id": "ord_01h..."}
 
-Further members are ignored; `order_id` is null where the answer named no order.
+Further members are ignored; `id` is null where the answer named no order.
 """
 
 import json
@@ -35,11 +35,11 @@ def _answer(path: Path, number: int, line: str) -> Answer:
         raise BadAnswers(f"{path}:{number}: not JSON: {error}") from None
     if not isinstance(told, dict):
         raise BadAnswers(f"{path}:{number}: not an object")
-    key, status, order_id = told.get("idempotency_key"), told.get("status"), told.get("order_id")
+    key, status, order_id = told.get("idempotency_key"), told.get("status"), told.get("id")
     if not isinstance(key, str):
         raise BadAnswers(f"{path}:{number}: idempotency_key: a string is needed")
     if not isinstance(status, int):
         raise BadAnswers(f"{path}:{number}: status: a whole number is needed")
     if not isinstance(order_id, str | None):
-        raise BadAnswers(f"{path}:{number}: order_id: a string or null is needed")
+        raise BadAnswers(f"{path}:{number}: id: a string or null is needed")
     return Answer(number, key, status, order_id)

@@ -220,7 +220,7 @@ def a_promise_of_an_order_that_does_not_exist(world: World) -> None:
 
 @breach("answers-kept", "key-lost")
 def a_promise_that_names_no_order(world: World) -> None:
-    world.answers.append({"idempotency_key": "key-lost", "status": 202, "order_id": None})
+    world.answers.append({"idempotency_key": "key-lost", "status": 202, "id": None})
 
 
 @breach("answers-kept", "given-up")
@@ -235,7 +235,7 @@ def a_201_for_an_order_under_way(world: World) -> None:
 
 @breach("answers-kept", "sold")
 def an_answer_with_the_order_of_another_key(world: World) -> None:
-    world.answers = [{"idempotency_key": "key-other", "status": 201, "order_id": "sold"}]
+    world.answers = [{"idempotency_key": "key-other", "status": 201, "id": "sold"}]
 
 
 @breach("one-order-a-key", "key-sold")
@@ -257,7 +257,7 @@ def test_a_breach_is_reported_under_its_invariant_and_no_other(
 
 def test_answers_of_one_key_that_name_two_orders_are_reported(urls: dict[str, str], tmp_path: Path) -> None:
     world = sound_world()
-    world.answers.append({"idempotency_key": "key-sold", "status": 201, "order_id": "cancelled"})
+    world.answers.append({"idempotency_key": "key-sold", "status": 201, "id": "cancelled"})
     outcome = world.audit(urls, tmp_path)
     assert outcome.broken == {"answers-kept": ["cancelled"], "one-order-a-key": ["key-sold"]}
 

@@ -163,7 +163,7 @@ def test_a_postgres_database_that_does_not_exist_is_named_with_exit_code_2(
         ("[]", "answers.jsonl:2: not an object"),
         ('{"status": 201}', "answers.jsonl:2: idempotency_key"),
         ('{"idempotency_key": "k", "status": "201"}', "answers.jsonl:2: status"),
-        ('{"idempotency_key": "k", "status": 201, "order_id": 1}', "answers.jsonl:2: order_id"),
+        ('{"idempotency_key": "k", "status": 201, "id": 1}', "answers.jsonl:2: id"),
     ],
 )
 def test_an_answers_file_that_cannot_be_understood_is_refused_by_line(

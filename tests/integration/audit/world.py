@@ -114,7 +114,7 @@ class World:
         self.rows["products"].append({"sku": sku, "initial": initial, "free": initial, "held": 0, "sold": 0})
 
     def answer(self, name: str, status: int) -> None:
-        self.answers.append({"idempotency_key": f"key-{name}", "status": status, "order_id": name, "seconds": 0.1})
+        self.answers.append({"idempotency_key": f"key-{name}", "status": status, "id": name, "seconds": 0.1})
 
     def one(self, table: str, **where: Any) -> Row:
         """The row with these values."""
@@ -184,5 +184,5 @@ def sound_world() -> World:
     world.add_order("cancelling", "CANCELLING", money="CAPTURED", stock="COMMITTED", age_ms=1_000)
     for name, status in (("sold", 201), ("cancelled", 201), ("given-up", 202), ("pending", 202), ("declined", 402)):
         world.answer(name, status)
-    world.answers.append({"idempotency_key": "key-lost", "status": 503, "order_id": None})
+    world.answers.append({"idempotency_key": "key-lost", "status": 503, "id": None})
     return world
