@@ -80,18 +80,20 @@ def _signal(process: psutil.Process, *, terminate: bool) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children; 0 when it is gone."""
+    """Resident memory of a process and its children, what they share counted once; 0 when it is gone."""
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        total = int(process.memory_info().rss)
+        children = process.children(recursive=True)
     except psutil.NoSuchProcess:
         return 0
-    total = 0
-    for member in family:
+    for child in children:
         try:
-            total += member.memory_info().rss
+            memory = child.memory_info()
         except psutil.NoSuchProcess:
             continue
+        # Postgres has a process a connection, each of which shows the shared buffers as its own.
+        total += memory.rss - getattr(memory, "shared", 0)
     return total
 
 
