@@ -57,7 +57,7 @@ def status(stack: LocalStack, chosen: argparse.Namespace) -> int:
     if chosen.json:
         show.console.print_json(json.dumps([asdict(program) for program in listed]))
     elif listed:
-        show.status(listed)
+        show.status(listed, stack.overhead())
     else:
         show.console.print("The stack is down.")
     if not listed:

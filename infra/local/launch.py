@@ -109,9 +109,14 @@ class Launcher:
             StackError: one is not, in time, or has refused its configuration.
         """
         names = {program.name for program in wanted}
+        told: set[str] = set()
 
         async def failed() -> str:
             states = await asyncio.to_thread(self.control.programs)
+            for name in sorted(names - told):
+                if states[name].ended and not _hopeless(states[name]):
+                    told.add(name)
+                    self._report(f"{name}: ended ({self.why_ended(states[name])}); it is started again")
             return next((name for name in names if _hopeless(states[name])), "")
 
         def ready(program: Program) -> None:
