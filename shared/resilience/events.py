@@ -6,13 +6,16 @@ call. The last events are kept, so that a page or a test can ask what has been g
 `name` is the breaker's or the pipeline's, `at` the monotonic time in seconds.
 """
 
+import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 logger = logging.getLogger("holdfast.resilience")
+# Instants alone do not order what happens in one turn of the event loop.
+_order = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +180,11 @@ Listener: TypeAlias = Callable[[Event], None]
 class EventBus:
     """Delivers events to listeners, and keeps the last `history` of them."""
 
-    __slots__ = ("_listeners", "recent", "wants_success")
+    __slots__ = ("_listeners", "_recent", "wants_success")
 
     def __init__(self, history: int = 100) -> None:
         self._listeners: tuple[tuple[Listener, tuple[type[Event], ...]], ...] = ()
-        self.recent: deque[Event] = deque(maxlen=history)
+        self._recent: deque[tuple[int, Event]] = deque(maxlen=history)
         # Read on every successful call, so that a success which nobody listens to costs nothing.
         self.wants_success = False
 
@@ -194,13 +197,24 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Deliver to every listener, whatever the others raise."""
         if not isinstance(event, CallSucceeded):
-            self.recent.append(event)
+            self._recent.append((next(_order), event))
         for listener, kinds in self._listeners:
             if isinstance(event, kinds):
                 try:
                     listener(event)
                 except Exception:
                     logger.exception("a listener failed on %s", type(event).__name__)
+
+    @property
+    def recent(self) -> list[Event]:
+        """The last events, oldest first, without successes."""
+        return [event for _, event in self._recent]
+
+    @staticmethod
+    def merged(buses: "Iterable[EventBus]") -> list[Event]:
+        """The last events of several buses, in the order in which they happened."""
+        kept = sorted((entry for bus in buses for entry in bus._recent), key=lambda entry: entry[0])  # noqa: SLF001
+        return [event for _, event in kept]
 
     def _set(self, listeners: tuple[tuple[Listener, tuple[type[Event], ...]], ...]) -> None:
         self._listeners = listeners
