@@ -21,7 +21,6 @@ from infra.load import arrivals, display
 from infra.load.customer import Customer
 from infra.load.orders import KNOWN_PRODUCTS, OrderMaker, live_catalogue
 from infra.load.tally import Tally
-from infra.local import sources
 from infra.local.errors import SettingsError
 from infra.local.operator import operator_environment
 
@@ -95,7 +94,7 @@ async def _run(chosen: argparse.Namespace) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    known = operator_environment(sources.load())
+    known = operator_environment()
     parser = argparse.ArgumentParser(prog="python -m infra.load", description="Send orders at a rate.")
     parser.add_argument("--rate", type=_positive, default=20.0, help="orders a second (default 20)")
     parser.add_argument("--seconds", type=_positive, default=60.0, help="for how long (default 60)")

@@ -98,8 +98,10 @@ def _read(response: httpx.Response, attempt: int) -> Answer:
 
 
 def _unanswered(error: Exception) -> str:
-    if isinstance(error, httpx.ConnectError):
+    # httpx-aiohttp calls every failed connection a ConnectTimeout; what it was is the cause.
+    cause = error.__cause__ or error
+    if isinstance(cause, httpx.ConnectError | aiohttp.ClientConnectorError):
         return "not-reachable"
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
+    if isinstance(cause, httpx.TimeoutException | TimeoutError):
         return "no-answer-in-time"
     return "connection-lost"

@@ -79,19 +79,32 @@ def _signal(process: psutil.Process, *, terminate: bool) -> None:
         pass  # it ended by itself meanwhile: what was wanted
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children; 0 when it is gone."""
+def ancestors(process: psutil.Process) -> set[int]:
+    """Process ids of a process's parents; empty when it is gone."""
+    try:
+        return {parent.pid for parent in process.parents()}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def resident_bytes(pid: int, *, alone: bool = False) -> int:
+    """Resident memory of a process and, unless it is to be taken alone, of its children; 0 when it is gone.
+
+    What the children share with it is counted once.
+    """
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        total = int(process.memory_info().rss)
+        children = [] if alone else process.children(recursive=True)
     except psutil.NoSuchProcess:
         return 0
-    total = 0
-    for member in family:
+    for child in children:
         try:
-            total += member.memory_info().rss
+            memory = child.memory_info()
         except psutil.NoSuchProcess:
             continue
+        # Postgres has a process a connection, each of which shows the shared buffers as its own.
+        total += memory.rss - getattr(memory, "shared", 0)
     return total
 
 

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -113,14 +115,15 @@ def test_reset_deletes_data_secrets_and_logs_and_nothing_else(tmp_path: Path) ->
         assert stack.secret("operator", "admin_token") != token
 
 
-def test_a_stack_on_its_own_postgres_has_a_database_a_service_behind_a_password(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if not parent.stat().st_mode & 0o001 and parent.owner() == psutil.Process().username():
-            parent.chmod(
-                0o711
-            )  # pytest's own directories; another user must be able to pass them when this one is root
+@pytest.fixture
+def passable_directory() -> Iterator[Path]:
+    """A directory that others may pass: root's Postgres runs as another user, and pytest shuts its own directories."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
 
+
+def test_a_stack_on_its_own_postgres_has_a_database_a_service_behind_a_password(passable_directory: Path) -> None:
     async def query(url: str, statement: str) -> object:
         connection = await asyncpg.connect(url.replace("+asyncpg", ""), timeout=5)
         try:
@@ -128,7 +131,7 @@ def test_a_stack_on_its_own_postgres_has_a_database_a_service_behind_a_password(
         finally:
             await connection.close()
 
-    with running_stack(tmp_path / ".local", service_command=STANDIN, database="postgres") as stack:
+    with running_stack(passable_directory / ".local", service_command=STANDIN, database="postgres") as stack:
         url = stack.database_url("order")
         assert (stack.state.secrets / "order" / "database_url").read_text() == url
         assert asyncio.run(query(url, "SELECT current_user || '@' || current_database()")) == "order@order"
@@ -162,7 +165,10 @@ def test_the_commands_say_what_to_do_next_and_tell_scripts_how_it_went(tmp_path:
         assert local("kill", "payment-1").stdout == "payment-1: SIGKILL\n"
         wrong = local("status", HOLDFAST_PORT="high")
         assert (wrong.returncode, wrong.stderr.startswith("HOLDFAST_PORT: ")) == (78, True)
-        environment = local("env").stdout
+        moved = local("up", HOLDFAST_NATS_PORT=str(settings.postgres_port))
+        assert (moved.returncode, "another nats_port" in moved.stderr) == (1, True)
+        # What runs is asked by the settings that it was started with, not by those of the moment.
+        environment = local("env", HOLDFAST_PORT="9").stdout
         assert f"export ORDER_URL=http://127.0.0.1:{settings.port}\n" in environment
         assert settings.state.joinpath("secrets/operator/admin_token").read_text() not in environment
     finally:
