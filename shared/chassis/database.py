@@ -4,42 +4,46 @@ Writers and readers have a pool each. On SQLite the writers' pool holds one conn
 write lock fairly, in memory, instead of polling the file for it, and only other processes are waited for.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 from sqlalchemy import event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from shared.chassis import sqlite_driver
+from shared.chassis.outage import DatabaseUnavailable, is_outage
 
-SQLITE_BUSY_MS = 5_000
-"""How long a statement may wait for another process's write transaction."""
+SQLITE_BUSY_SECONDS = 5.0
+"""How long a write block may wait for another process's write transaction."""
 
+_CLOSE_SECONDS = 2.0
 
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
 }
 
-_SIGNS = ("database is locked", "disk is full", "disk i/o error", "unable to open", "connection")
-
-
-class DatabaseUnavailable(Exception):
-    """The database did not answer in time, or not at all."""
+__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseUnavailable"]
 
 
 class Database:
     """The connections of one service to its own database.
 
     `read()` and `write()` yield a connection: a write block is one transaction, committed at its end and rolled back on
-    any exception (cancellation included); a read block sees committed data and takes no lock.
+    any exception (cancellation included); a read block sees committed data, takes no lock and cannot write.
+
+    Both raise `DatabaseUnavailable` when there is no connection to be had in time, when the database is away, full or
+    locked for too long, and when it has given up the transaction (deadlock): the same block may succeed later. What
+    the block itself raises passes through untouched.
     """
 
     def __init__(
@@ -49,82 +53,93 @@ class Database:
         readers: int = 4,
         writers: int = 8,
         wait_seconds: float = 5.0,
+        busy_seconds: float = SQLITE_BUSY_SECONDS,
         synchronous: str = "full",
     ) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._synchronous = synchronous
-        if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self._wait = wait_seconds
+        self._in_use = 0
+        self._unused = asyncio.Event()
+        self._closed = False
         if self.is_sqlite:
+            lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
-            self._writer = self._sqlite(1, wait_seconds, begin="IMMEDIATE")
-            self._reader = self._sqlite(readers, wait_seconds, begin=None)
+            self._writer = self._sqlite(1, busy_seconds, lasting, begin="IMMEDIATE")
+            self._reader = self._sqlite(readers, busy_seconds, (*lasting, "query_only=ON"), begin=None)
         else:
-            self._writer = self._postgres(writers, wait_seconds)
-            self._reader = self._postgres(readers, wait_seconds).execution_options(isolation_level="AUTOCOMMIT")
+            self._writer = self._postgres(writers)
+            read_only = {"default_transaction_read_only": "on"}
+            self._reader = self._postgres(readers, isolation_level="AUTOCOMMIT", server_settings=read_only)
 
-    def _sqlite(self, size: int, wait_seconds: float, *, begin: str | None) -> AsyncEngine:
+    def _sqlite(self, size: int, busy_seconds: float, pragmas: tuple[str, ...], *, begin: str | None) -> AsyncEngine:
+        if self.url.database:
+            with suppress(OSError):  # the first connection tells what is wrong with the place, at a better time
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(
             self.url.set(drivername=sqlite_driver.DRIVER),
             poolclass=AsyncAdaptedQueuePool,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=wait_seconds,
+            pool_timeout=self._wait,
             begin=begin,
+            connect_args={"pragmas": pragmas, "patience": busy_seconds},
             **_JSON,
         )
-        event.listen(engine.sync_engine, "connect", self._prepare_sqlite)
+        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
         return engine
 
-    def _postgres(self, size: int, wait_seconds: float) -> AsyncEngine:
-        return create_async_engine(
+    def _postgres(self, size: int, *, server_settings: dict[str, str] | None = None, **options: Any) -> AsyncEngine:
+        limits = {"timeout": self._wait, "command_timeout": self._wait, "server_settings": server_settings or {}}
+        engine = create_async_engine(
             self.url,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=wait_seconds,
-            pool_pre_ping=True,
-            connect_args={"timeout": wait_seconds, "command_timeout": wait_seconds},
+            pool_timeout=self._wait,
+            connect_args=limits,
+            **options,
             **_JSON,
         )
-
-    def _prepare_sqlite(self, connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout={SQLITE_BUSY_MS}",
-            "journal_mode=WAL",
-            f"synchronous={self._synchronous}",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "checkout", _replace_closed)
+        return engine
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One write transaction. Raises `DatabaseUnavailable` when no connection can be had in time."""
-        try:
-            async with self._writer.begin() as connection:
-                yield connection
-        except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable(str(error)) from error
-        except DBAPIError as error:
-            if _is_unavailable(error):
-                raise DatabaseUnavailable(str(error.orig)) from error
-            raise
+        """One write transaction. Raises `DatabaseUnavailable`, see the class."""
+        async with self._connected(self._writer) as connection, connection.begin():
+            yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading committed data. Raises `DatabaseUnavailable` as `write` does."""
-        try:
-            async with self._reader.connect() as connection:
+        """A connection for reading committed data. Raises `DatabaseUnavailable`, see the class."""
+        async with self._connected(self._reader) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def upgrade(self) -> AsyncIterator[AsyncConnection]:
+        """One write transaction whose statements may take as long as they need, for migrations."""
+        if self.is_sqlite:
+            async with self.write() as connection:
                 yield connection
-        except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable(str(error)) from error
-        except DBAPIError as error:
-            if _is_unavailable(error):
-                raise DatabaseUnavailable(str(error.orig)) from error
-            raise
+            return
+        engine = create_async_engine(self.url, poolclass=NullPool, connect_args={"timeout": self._wait}, **_JSON)
+        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        async with self._connected(engine) as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        if self._closed:
+            raise DatabaseUnavailable("closed")
+        self._in_use += 1
+        try:
+            async with AsyncExitStack() as stack:
+                yield await _enter(stack, engine.connect())
+        finally:
+            self._in_use -= 1
+            if not self._in_use:
+                self._unused.set()
 
     async def ping(self) -> None:
         """Answer a trivial query, or raise `DatabaseUnavailable`."""
@@ -139,13 +154,43 @@ class Database:
         }
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Take no more work, let what was cancelled roll back for a moment, and close every connection."""
+        self._closed = True
+        self._unused.clear()
+        if self._in_use:
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._unused.wait()
+            except TimeoutError:
+                pass  # what still runs closes its connection itself, when it ends
         await self._writer.dispose()
         await self._reader.dispose()
 
 
-def _is_unavailable(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    reason = str(error.orig).lower()
-    return any(sign in reason for sign in _SIGNS)
+async def _enter(stack: AsyncExitStack, connection: AsyncConnection) -> AsyncConnection:
+    try:
+        return await stack.enter_async_context(connection)
+    except (PoolTimeout, OSError) as error:
+        raise DatabaseUnavailable(_reason(error)) from error
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        if not is_outage(getattr(error, "orig", error)):
+            raise
+        raise DatabaseUnavailable(_reason(error)) from error
+
+
+def _name_outage(context: ExceptionContext) -> BaseException | None:
+    error = context.original_exception
+    if not isinstance(error, Exception):  # a cancellation, which also costs the connection, stays what it is
+        return None
+    return DatabaseUnavailable(_reason(error)) if context.is_disconnect or is_outage(error) else None
+
+
+def _replace_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    # the driver knows when the server has hung up, and knowing it costs no round trip
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("closed by the server")
+
+
+def _reason(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {cause}"

@@ -2,14 +2,23 @@
 
 SQLite runs in a thread of its own connection. The stock dialect crosses to it for the cursor, the statement, the rows
 and the cursor's end, and once more for BEGIN and for a ROLLBACK of nothing. Here a statement is one crossing, BEGIN
-travels with the first statement, and what is not open is not rolled back. `begin` names the kind of transaction
-(`IMMEDIATE` for writers); without it statements commit by themselves, as readers want.
+travels with the first statement, and what is not open is not rolled back.
+
+    create_async_engine(url, begin="IMMEDIATE",                     # None: every statement commits by itself
+                        connect_args={"pragmas": ("foreign_keys=ON",), "patience": 5.0})
+
+`patience` is how long, in seconds, a statement waits for the lock of another connection; inside a transaction there is
+nothing to wait for. SQLite's own wait polls every 100 ms once it has lasted, and nothing ends it early; this one polls
+every few milliseconds and ends when the caller is cancelled.
 """
 
+import random
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.aiosqlite import (
@@ -21,7 +30,14 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 
 DRIVER = "sqlite+onehop"
 
+_SHORTEST_POLL, _LONGEST_POLL = 0.001, 0.005
+
 _Outcome = tuple[Sequence[Any], Any, int | None, int]
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension, such as `sqlite3.SQLITE_BUSY`; 0 when the error carries none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -35,35 +51,35 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
     def _run(self, method: Callable[..., Any], operation: str, parameters: Any) -> None:
         adapted: _Connection = self._adapt_connection  # type: ignore[assignment]
-        begin, adapted.begin = adapted.begin, None
-        adapted.open = adapted.open or begin is not None
 
         def in_thread() -> _Outcome:
-            connection = adapted.raw
-            if begin is not None:
-                connection.execute(begin)
-            cursor = connection.cursor()
+            adapted.enter_transaction()
+            cursor = adapted.raw.cursor()
             try:
-                method(cursor, operation, parameters)
+                if adapted.open:
+                    method(cursor, operation, parameters)
+                else:
+                    adapted.patiently(lambda: method(cursor, operation, parameters))
                 rows = cursor.fetchall() if cursor.description else ()
                 return rows, cursor.description, cursor.lastrowid, cursor.rowcount
             finally:
                 cursor.close()
 
-        try:
-            rows, self.description, self.lastrowid, self.rowcount = adapted.in_thread(in_thread)
-        except ValueError as error:
-            adapted._handle_exception(error)
+        rows, self.description, self.lastrowid, self.rowcount = adapted.in_thread(in_thread)
         self._rows = deque(rows)
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ("begin", "open")
+    """`begin` waits to travel with the next statement; `open` says that it has."""
 
-    def __init__(self, dbapi: Any, connection: Any) -> None:
+    __slots__ = ("abandoned", "begin", "open", "patience")
+
+    def __init__(self, dbapi: Any, connection: Any, patience: float) -> None:
         super().__init__(dbapi, connection)
+        self.patience = patience
         self.begin: str | None = None
         self.open = False
+        self.abandoned = False
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -71,10 +87,38 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         return self._connection._conn  # type: ignore[no-any-return]
 
     def in_thread(self, function: Callable[[], Any]) -> Any:
-        return self.await_(self._connection._execute(function))
+        try:
+            return self.await_(self._connection._execute(function))
+        except ValueError as error:
+            self._handle_exception(error)
+
+    def enter_transaction(self) -> None:
+        """Begin what waits to be begun; refuse to go on in a transaction that SQLite has rolled back. In the thread."""
+        begin = self.begin
+        if begin is not None:
+            self.patiently(lambda: self.raw.execute(begin))
+            self.begin, self.open = None, True
+        elif self.open and not self.raw.in_transaction:
+            # a full disk and some other errors end the transaction: what follows would commit statement by statement
+            raise sqlite3.OperationalError("the database has rolled the transaction back")
+
+    def patiently(self, execute: Callable[[], object]) -> None:
+        """Repeat what finds the database locked, until it does not or the patience is over. In the thread."""
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                execute()
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or self.abandoned or time.monotonic() >= until:
+                    raise
+            else:
+                return
+            time.sleep(random.uniform(_SHORTEST_POLL, _LONGEST_POLL))  # noqa: S311 - spreads contenders, no secret
 
     def cursor(self, server_side: bool = False) -> AsyncAdapt_aiosqlite_cursor:
-        return super().cursor(server_side=True) if server_side else _Cursor(self)
+        if server_side:
+            raise self.dbapi.NotSupportedError("rows are not streamed: a statement is one hop")
+        return _Cursor(self)
 
     def commit(self) -> None:
         self.begin = None
@@ -88,11 +132,38 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
             super().rollback()
             self.open = False
 
+    def terminate(self) -> None:
+        """Close at once, after a cancelled statement: what still runs in the thread is told to end."""
+        self.abandoned = True
+        inner = self._connection._connection
+        if inner is not None:
+            inner.interrupt()
+        super().terminate()
+
+    def _handle_exception(self, error: Exception) -> NoReturn:
+        if isinstance(error, ValueError) and error.args and error.args[0] == "Connection closed":
+            raise self.dbapi.OperationalError("no active connection") from error
+        super()._handle_exception(error)
+
 
 class _Module(AsyncAdapt_aiosqlite_dbapi):
-    def connect(self, *arguments: Any, **options: Any) -> _Connection:
-        stock = super().connect(*arguments, **options)
-        return _Connection(self, stock._connection)
+    def connect(
+        self, *arguments: Any, pragmas: Sequence[str] = (), patience: float = 5.0, **options: Any
+    ) -> _Connection:
+        # no isolation level: the driver must not open transactions of its own
+        stock = super().connect(*arguments, isolation_level=None, timeout=0, **options)
+        connection = _Connection(self, stock._connection, patience)
+
+        def prepare() -> None:
+            for pragma in pragmas:
+                connection.patiently(partial(connection.raw.execute, f"PRAGMA {pragma}"))
+
+        try:
+            connection.in_thread(prepare)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 class OneHopDialect(SQLiteDialect_aiosqlite):
@@ -100,6 +171,7 @@ class OneHopDialect(SQLiteDialect_aiosqlite):
 
     driver = "onehop"
     supports_statement_cache = True
+    supports_server_side_cursors = False
 
     def __init__(self, begin: str | None = None, **options: Any) -> None:
         super().__init__(**options)
