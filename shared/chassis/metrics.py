@@ -60,4 +60,4 @@ def instrument(app: FastAPI, service: str, database: Database, registry: Collect
         should_group_status_codes=False, excluded_handlers=["^/health/", "^/metrics$", "^/info$"], registry=registry
     )
     instrumentator.add(_red(service, registry))
-    instrumentator.instrument(app).expose(app, tags=["operations"])
+    instrumentator.instrument(app).expose(app, include_in_schema=False)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from services.order.inventory_client import HoldRefused
 from services.order.orders import Superseded
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.problems import Problem
@@ -46,6 +47,16 @@ async def test_stock_that_is_gone_between_check_and_hold_answers_409_and_charges
     world.inventory.quote = then_sold_out
     order, answer, _ = await world.place()
     assert (order.state, answer["status"], world.payment.charges) == (State.REJECTED, 409, [])
+
+
+async def test_an_order_rejected_after_a_retry_leaves_a_tombstone_against_the_first_attempt(world: World) -> None:
+    async def refuse_the_second_attempt(_order_id, basket, _ttl_seconds):
+        raise HoldRefused([{"sku": "mug", "quantity": 1, "available": 0}], attempt=2)
+
+    world.inventory.reserve = refuse_the_second_attempt
+    order, answer, _ = await world.place()
+    assert (order.state, answer["status"]) == (State.REJECTED, 409)
+    assert world.inventory.holds[order.id][0] == "RELEASED"
 
 
 async def test_a_short_basket_is_refused_before_anything_is_written(world: World) -> None:
