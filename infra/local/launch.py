@@ -148,6 +148,7 @@ class Launcher:
                 self.stop([name for name in names if name in known])
             self._shut_supervisor_down()
         self._end_leftovers()
+        self._state.remove_socket()
 
     def why_ended(self, state: ProgramState) -> str:
         """In a few words, why a program that should run does not."""
