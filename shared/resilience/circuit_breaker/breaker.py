@@ -121,7 +121,7 @@ class CircuitBreaker:
         counted, once.
         """
         if not self._admitting and self._now() >= self._stays_until:
-            self._stay_is_over(self._generation)
+            self._stay_is_over()
         if self._admitting:
             return self._generation
         if self._state is State.HALF_OPEN and self._trials_left > 0:
@@ -289,11 +289,10 @@ class CircuitBreaker:
     def _arm(self, delay: float) -> None:
         # Without a running loop nothing can fire; the next acquire looks at the time by itself.
         with contextlib.suppress(RuntimeError):
-            self._timer = self._clock.call_later(delay, self._stay_is_over, self._generation)
+            self._timer = self._clock.call_later(delay, self._stay_is_over)
 
-    def _stay_is_over(self, generation: Permit) -> None:
-        if generation == self._generation:
-            self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)
+    def _stay_is_over(self) -> None:
+        self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)
 
     def _announce(self, before: State, after: State) -> None:
         log_transition(self.name, before, after, self._retry_after())
