@@ -116,9 +116,11 @@ class _Loader:
             found: dict[str, Node] = {}
             for key, value in node.value:
                 key_line = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise ConfigError(self._file, key_line, "a key must be a plain name")
                 if key.value in found:
                     raise ConfigError(self._file, key_line, f"{key.value!r} is given twice")
-                found[str(key.value)] = self._node(value, key_line, depth + 1)
+                found[key.value] = self._node(value, key_line, depth + 1)
             return Node(found, line)
         if isinstance(node, yaml.SequenceNode):
             return Node([self._node(item, item.start_mark.line + 1, depth + 1) for item in node.value], line)

@@ -1,6 +1,8 @@
 """Statement 15: what the breaker tells, and that telling never hurts."""
 
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -125,6 +127,40 @@ def test_the_last_events_are_kept_and_their_number_is_bounded(clock: FakeClock) 
     play(breaker, "SF" * 500)
     assert len(breaker.events.recent) == 100
     assert {type(event) for event in breaker.events.recent} == {CallFailed}
+
+
+def test_the_history_does_not_keep_the_data_of_failed_calls_alive(clock: FakeClock) -> None:
+    class Payload:
+        pass
+
+    breaker = make(clock)
+    heard: list[Exception | None] = []
+    breaker.events.subscribe(lambda event: heard.append(event.error), CallFailed)
+
+    def fail() -> weakref.ref:
+        payload = Payload()
+        with pytest.raises(ZeroDivisionError) as raised:
+            _ = 1 / 0
+        breaker.on_error(breaker.acquire(), 0.1, raised.value)
+        return weakref.ref(payload)
+
+    payload = fail()
+    # A listener is given the error itself.
+    assert isinstance(heard.pop(), ZeroDivisionError)
+    gc.collect()
+    assert payload() is None
+    [event] = breaker.events.recent
+    assert repr(event.error) == "ZeroDivisionError('division by zero')"
+
+
+def test_an_error_whose_text_cannot_be_read_hurts_nobody(clock: FakeClock) -> None:
+    class UnreadableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    breaker = make(clock)
+    breaker.on_error(breaker.acquire(), 0.1, UnreadableError())
+    assert breaker.snapshot().failed_calls == 1
 
 
 def test_a_transition_writes_one_structured_log_line(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:

@@ -92,7 +92,9 @@ async def test_statement_11_with_the_automatic_transition_a_timer_moves_it(clock
 
 async def test_statement_11_leaving_open_cancels_the_timer(clock: FakeClock) -> None:
     breaker = opened(clock, automatic_transition=True)
+    assert clock.pending == 1
     breaker.transition_to_forced_open()
+    assert clock.pending == 0
     await clock.advance(100)
     assert breaker.state is State.FORCED_OPEN
 

@@ -109,6 +109,7 @@ def test_a_base_is_not_changed_by_who_inherits_from_it() -> None:
         (instance("idempotent: false"), "resilience.yaml:4: 'idempotent' is given twice"),
         ("instances: [a, b]\n", "resilience.yaml:1: instances: expected a mapping"),
         ("instances:\n  stock: 5\n", "resilience.yaml:2: instances: expected a mapping, found 5"),
+        ("instances:\n  ? [a]\n  : {}\n", "resilience.yaml:2: a key must be a plain name"),
         ("just text\n", "resilience.yaml:1: expected a mapping of budgets, configs, instances"),
         ("instances:\n  a: {b: [}\n", "resilience.yaml:2: is not valid YAML"),
         ("instances:\n  a: !!python/object:os.system {}\n", "resilience.yaml:2:"),

@@ -115,6 +115,14 @@ async def test_an_attempt_gets_the_smaller_of_its_timeout_and_what_remains(clock
     assert remaining() is None
 
 
+async def test_with_the_deadline_layer_off_an_attempt_is_told_of_no_deadline(clock: FakeClock) -> None:
+    pipeline = Pipeline("stock", timeout=0.5, clock=clock)
+    pipeline.switch("deadline", False)
+    dependency = Dependency(clock, 1)
+    await pipeline.call(dependency)
+    assert dependency.remaining == [None]
+
+
 async def test_when_the_callers_time_is_over_during_the_attempt_that_is_what_is_raised(clock: FakeClock) -> None:
     pipeline = Pipeline("stock", timeout=5, clock=clock)
     with deadline(0.2, clock=clock), pytest.raises(DeadlineExceeded) as raised:
@@ -215,13 +223,12 @@ async def test_work_that_ignores_its_cancellation_is_not_reported_as_a_timeout(c
             return 7
         return 0
 
-    async def call() -> int:
+    async def call() -> tuple[int, int]:
         answer = await pipeline.call(stubborn)
-        # A cancellation that was not taken back would arrive here.
-        await asyncio.sleep(0)
-        return answer
+        # A cancellation that was not taken back would count here, and end the next timeout's wait wrongly.
+        return answer, asyncio.current_task().cancelling()
 
-    assert await clock.run(call()) == 7
+    assert await clock.run(call()) == (7, 0)
 
 
 def test_a_pipeline_outlives_an_event_loop_with_its_timers() -> None:

@@ -24,7 +24,7 @@ async def test_a_fallback_answers_with_the_error_at_hand(clock: FakeClock) -> No
     assert answer == "instead of DownError"
     [event] = pipeline.recent_events()
     assert isinstance(event, FallbackAnswered)
-    assert (event.fallback, type(event.cause)) == ("answer_with_the_error", DownError)
+    assert (event.fallback, event.cause.kind) == ("answer_with_the_error", "DownError")
 
 
 async def test_a_success_asks_no_fallback(clock: FakeClock) -> None:
@@ -56,7 +56,7 @@ async def test_a_fallback_that_fails_hands_its_error_to_the_next(clock: FakeCloc
     assert await pipeline.call(Dependency(clock, DownError()), fallback=chain) == "instead of LookupError"
     failed, answered = pipeline.recent_events()
     assert isinstance(failed, FallbackFailed)
-    assert (failed.fallback, type(failed.cause), type(failed.error)) == ("cache", DownError, LookupError)
+    assert (failed.fallback, failed.cause.kind, failed.error.kind) == ("cache", "DownError", "LookupError")
     assert isinstance(answered, FallbackAnswered)
     now = pipeline.fallback.snapshot()
     assert (now.successful, now.failed) == (1, 1)
