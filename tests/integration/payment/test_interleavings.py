@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from services.payment.behaviour import Behaviour
@@ -113,7 +113,12 @@ class Platform:
                 await payments.refund(key, "a reason")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50,
+    deadline=None,
+    phases=set(Phase) - {Phase.explain},  # it would run a failing example hundreds of times more
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(script=scripts, seed=st.integers(0, 2**16))
 async def test_books_and_network_agree_after_any_interleaving(
     database: Database, script: list[list[Step]], seed: int
