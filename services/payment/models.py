@@ -9,8 +9,11 @@ from services.payment.records import Payment, State
 from services.payment.risk import risk_score
 
 ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
-PRINTABLE = r"^( |[^\p{Cc}\p{Cf}\p{Z}])+$"
-"""No control or formatting characters, no half surrogate pairs, no space but the plain one."""
+PRINTABLE = (
+    r"^[^\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ufff9-\ufffb]+$"
+)
+"""No control or formatting characters, and no space but the plain one. Spelt out, so that it means the same to every
+reader of the API's description: dialects of regular expressions differ over classes such as `\\p{Cc}`."""
 
 Currency = Literal["EUR", "USD", "GBP", "JPY"]
 Version = Literal["v1", "v2"]
