@@ -83,4 +83,3 @@ async def test_the_card_number_is_stored_nowhere(world: World, sqlite_url: str) 
     path = sqlite_url.removeprefix("sqlite+aiosqlite:///")
     for file in Path(path).parent.glob(Path(path).name + "*"):
         assert b"4242424242424242" not in file.read_bytes()
-    await world.start()
