@@ -35,7 +35,9 @@ def folder(parent: Path, *bodies: str) -> Path:
     for old in versions.glob("*.py"):
         old.unlink()
     for number, body in enumerate(bodies, 1):
-        source = REVISION.format(revision=f"{number:04}", previous=f"{number - 1:04}" if number > 1 else None, body=body)
+        source = REVISION.format(
+            revision=f"{number:04}", previous=f"{number - 1:04}" if number > 1 else None, body=body
+        )
         (versions / f"{number:04}_step.py").write_text(source)
     return directory
 
