@@ -1,5 +1,6 @@
 """Errors that callers see: RFC 9457 problem details, everywhere the same shape."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -73,7 +74,7 @@ class Problem(HTTPException):
         }
         if self.errors:
             body["errors"] = [error.model_dump() for error in self.errors]
-        return Response(orjson.dumps(body), self.status_code, self.headers, MEDIA_TYPE)
+        return Response(_json(body), self.status_code, self.headers, MEDIA_TYPE)
 
 
 def trace_id() -> str:
@@ -110,11 +111,12 @@ COMMON = responses(
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Exception handler for `Problem` and for what the framework itself refuses."""
     if isinstance(error, Problem):
-        return error.response(request.url.path)
+        return error.response(request.scope["path"])
     if isinstance(error, HTTPException):
-        title = HTTPStatus(error.status_code).phrase
-        slug = title.lower().replace(" ", "-")
-        return Problem(error.status_code, slug, title, headers=error.headers).response(request.url.path)
+        known = error.status_code in HTTPStatus.__members__.values()
+        title = HTTPStatus(error.status_code).phrase if known else "Error"
+        slug, detail = title.lower().replace(" ", "-"), "" if error.detail == title else str(error.detail)
+        return Problem(error.status_code, slug, title, detail, headers=error.headers).response(request.scope["path"])
     raise error
 
 
@@ -123,7 +125,7 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     errors = [FieldError(field=_field(e["loc"]), detail=_printable(str(e["msg"]))) for e in error.errors()[:20]]
-    return Problem(422, "invalid-input", "Invalid input", errors=errors).response(request.url.path)
+    return Problem(422, "invalid-input", "Invalid input", errors=errors).response(request.scope["path"])
 
 
 def _field(location: Sequence[Any]) -> str:
@@ -138,3 +140,10 @@ def _field(location: Sequence[Any]) -> str:
 
 def _printable(text: str) -> str:
     return text[:200].encode("utf-8", "replace").decode()
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # half of a surrogate pair, or a number beyond 64 bits, that came with the request
+        return json.dumps(body, default=str).encode("ascii")
