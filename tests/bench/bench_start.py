@@ -16,7 +16,8 @@ from infra.local.settings import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COLD_LIMIT_SECONDS, WARM_LIMIT_SECONDS, MEMORY_LIMIT_MB = 60, 10, 450
-PORTS = ("port", "port_payment", "port_payment_v2", "port_inventory", "nats_port", "nats_monitor_port")
+LAYOUT = ("port", "nats_", "postgres_port", "replica_port_", "slots_")
+"""How the names of the settings begin that say which ports are used."""
 
 
 def main() -> None:
@@ -39,8 +40,7 @@ def main() -> None:
 
 
 def _toml(settings: LocalSettings) -> str:
-    lines = [f"{name} = {getattr(settings, name)}" for name in PORTS]
-    lines += [f"{name} = {value}" for name, value in settings.model_dump().items() if name.startswith("replica_port_")]
+    lines = [f"{name} = {value}" for name, value in settings.model_dump().items() if name.startswith(LAYOUT)]
     return "\n".join(lines) + "\n"
 
 
