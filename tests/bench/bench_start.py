@@ -4,6 +4,7 @@ Run it by `make bench-start`. It clones the committed tree, so that nothing of t
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ def main() -> None:
         settings = _toml(settings_for(Path(directory) / "unused"))
         (clone / "holdfast.toml").write_text(settings)
         try:
+            os.environ |= {"UV_CACHE_DIR": f"{directory}/uv", "PIP_NO_CACHE_DIR": "1"}
             cold = _timed(clone, "up")
             _make(clone, "load", "RATE=20", "SECONDS=10")
             megabytes = _resident(clone) / 1_000_000
