@@ -13,6 +13,7 @@ from dataclasses import asdict
 from infra.local import logs, show, sources
 from infra.local.errors import SettingsError, StackError
 from infra.local.operator import operator_environment
+from infra.local.remembered import in_force
 from infra.local.stack import LocalStack
 
 EX_CONFIG = 78
@@ -23,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     run: Callable[[LocalStack, argparse.Namespace], int] = chosen.run
     try:
-        return run(LocalStack(sources.load(), show.progress), chosen)
+        # `make up PORT=9090`, then `make status`: what runs is asked by the settings that it was started with.
+        fresh = run is up or (run is restart and not chosen.name)
+        return run(LocalStack(sources.load() if fresh else in_force(), show.progress), chosen)
     except SettingsError as error:
         show.failure(error)
         return EX_CONFIG
@@ -57,7 +60,7 @@ def status(stack: LocalStack, chosen: argparse.Namespace) -> int:
     if chosen.json:
         show.console.print_json(json.dumps([asdict(program) for program in listed]))
     elif listed:
-        show.status(listed)
+        show.status(listed, stack.overhead())
     else:
         show.console.print("The stack is down.")
     if not listed:

@@ -122,7 +122,11 @@ def install(uv: str, name: str, *, exactly: bool) -> None:
     say(f"Installing {len(pins(name))} packages of requirements/{name}.lock")
     how = ["sync"] if exactly else ["install", "-r"]
     words = [uv, "pip", *how, str(LOCKS / f"{name}.lock"), "--require-hashes", "--python", str(VENV / "bin" / "python")]
-    run(words, "Installing packages failed", pip_settings())
+    extra = pip_settings()
+    # Not all that pip puts up with is good enough for uv (an index that is a missing folder): try without, too.
+    if extra and works_in_sight(words, extra):
+        return
+    run(words, "Installing packages failed")
 
 
 def pip_settings() -> dict[str, str]:
@@ -138,7 +142,8 @@ def pip_settings() -> dict[str, str]:
         "find-links": "UV_FIND_LINKS",
         "cert": "SSL_CERT_FILE",
     }
-    found = {words[key]: " ".join(value.split()) for key, value in options.items() if key in words}
+    # pip shows a list over several lines as one with \\n between its parts.
+    found = {words[key]: " ".join(value.replace(r"\n", " ").split()) for key, value in options.items() if key in words}
     if "UV_FIND_LINKS" in found:
         found["UV_FIND_LINKS"] = found["UV_FIND_LINKS"].replace(" ", ",")
     if "UV_INDEX" in found:
@@ -147,15 +152,20 @@ def pip_settings() -> dict[str, str]:
     return {key: value for key, value in found.items() if key not in os.environ}
 
 
-def run(words: list[str], failure: str, more: "dict[str, str] | None" = None) -> None:
-    """Run a step in sight of the user."""
-    done = subprocess.run(words, env={**os.environ, **(more or {})}, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
-    if done.returncode:
+def run(words: list[str], failure: str) -> None:
+    """Run a step in sight of the user; it must succeed."""
+    if not works_in_sight(words, {}):
         raise BootstrapError(
-            f"{failure} (exit code {done.returncode}; the reason is above).\n"
+            f"{failure} (the reason is above).\n"
             "No network? Packages come from the package index that pip or uv is configured with; behind a proxy set\n"
             "HTTPS_PROXY. No space? The environment takes about 500 MB. Then run the same command again: it goes on."
         )
+
+
+def works_in_sight(words: list[str], more: "dict[str, str]") -> bool:
+    """Whether a command succeeds; what it says goes to the user."""
+    done = subprocess.run(words, env={**os.environ, **more}, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+    return done.returncode == 0
 
 
 def works(words: list[str]) -> bool:

@@ -20,16 +20,7 @@ def url(settings: LocalSettings, state: StateDirectory, module: str) -> str:
     """
     if settings.database == "sqlite":
         return sqlite_url(state, module)
-    external = settings.external_database(module)
-    address = external or URL.create(
-        "postgresql+asyncpg",
-        username=module,
-        password=secrets.read(state, module, "postgres_password"),
-        host="127.0.0.1",
-        port=settings.postgres_port,
-        database=module,
-    )
-    return address.render_as_string(hide_password=False)
+    return secrets.read(state, module, "database_url")
 
 
 def write_secrets(settings: LocalSettings, state: StateDirectory) -> None:
@@ -38,6 +29,12 @@ def write_secrets(settings: LocalSettings, state: StateDirectory) -> None:
         if settings.database == "sqlite":
             secrets.forget(state, module, "database_url")
             continue
-        if settings.database == "postgres":
-            secrets.ensure_own(state, module, "postgres_password")
-        secrets.write(state, module, "database_url", url(settings, state, module))
+        address = settings.external_database(module) or URL.create(
+            "postgresql+asyncpg",
+            username=module,
+            password=secrets.ensure_own(state, module, "postgres_password"),
+            host="127.0.0.1",
+            port=settings.postgres_port,
+            database=module,
+        )
+        secrets.write(state, module, "database_url", address.render_as_string(hide_password=False))

@@ -1,7 +1,7 @@
 """Starting and stopping programs, and what to say when one does not come up."""
 
 import asyncio
-import json
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from infra.local.control import BAD_CONFIGURATION, Control, ControlError, Progra
 from infra.local.errors import StackError
 from infra.local.logs import last_lines
 from infra.local.programs import Program
+from infra.local.remembered import differences, remember
 from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
 
@@ -53,8 +54,7 @@ class Launcher:
         (self._state.run / "restarts.json").unlink(missing_ok=True)
         configuration = supervisor.write_configuration(self._settings, self._state, self._programs)
         supervisor.start(self._state, configuration)
-        fingerprint = json.dumps(self._fingerprint(), indent=2)
-        (self._state.run / "settings.json").write_text(fingerprint, encoding="utf-8")
+        remember(self._settings, self._state)
 
     def refuse_other_settings(self) -> None:
         """A running stack keeps the settings that it was started with.
@@ -62,11 +62,7 @@ class Launcher:
         Raises:
             StackError: they differ from those of now; each difference is named.
         """
-        written = self._state.run / "settings.json"
-        if not written.exists():
-            return
-        started_with = json.loads(written.read_text(encoding="utf-8"))
-        changed = sorted(key for key, value in self._fingerprint().items() if started_with.get(key) != value)
+        changed = differences(self._settings, self._state)
         if changed:
             raise StackError(
                 f"A stack already runs in {self._state.path}, with another {', '.join(changed)}.",
@@ -108,9 +104,14 @@ class Launcher:
             StackError: one is not, in time, or has refused its configuration.
         """
         names = {program.name for program in wanted}
+        told: set[str] = set()
 
         async def failed() -> str:
             states = await asyncio.to_thread(self.control.programs)
+            for name in sorted(names - told):
+                if states[name].ended and not _hopeless(states[name]):
+                    told.add(name)
+                    self._report(f"{name}: ended ({self.why_ended(states[name])}); it is started again")
             return next((name for name in names if _hopeless(states[name])), "")
 
         def ready(program: Program) -> None:
@@ -123,6 +124,9 @@ class Launcher:
     def stop(self, names: list[str]) -> None:
         """Stop programs at the same time and wait for their end."""
         for name in names:
+            with contextlib.suppress(ControlError):  # it does not run
+                # Drills stop processes with SIGSTOP, and what is stopped cannot answer SIGTERM.
+                self.control.signal(name, "CONT")
             self.control.stop(name)
         deadline = time.monotonic() + _STOP_SECONDS
         while any(self.control.programs()[name].alive for name in names):
@@ -144,6 +148,7 @@ class Launcher:
                 self.stop([name for name in names if name in known])
             self._shut_supervisor_down()
         self._end_leftovers()
+        self._state.remove_socket()
 
     def why_ended(self, state: ProgramState) -> str:
         """In a few words, why a program that should run does not."""
@@ -157,9 +162,13 @@ class Launcher:
         try:
             process = psutil.Process(self.control.pid())
             self.control.shutdown()
-            process.wait(timeout=_STOP_SECONDS)
-        except (ControlError, psutil.NoSuchProcess, psutil.TimeoutExpired):
-            return  # it is gone, or hangs: what is left is found and ended next
+        except (ControlError, psutil.NoSuchProcess):
+            return  # it has just gone: what it left is found and ended next
+        deadline = time.monotonic() + _STOP_SECONDS
+        while processes.wait_ended([process], _POLL_SECONDS / 2) and time.monotonic() < deadline:
+            # It gives each program a turn of its loop, and a turn without events takes a second: questions are events.
+            with contextlib.suppress(ControlError):
+                self.control.pid()
 
     def _end_leftovers(self) -> None:
         left = processes.of_stack(self._state)
@@ -184,16 +193,6 @@ class Launcher:
             lines = "\n".join(f"    {line}" for line in last_lines(log, 12))
             parts.append(f"{name} is not ready ({state.state}{code}): {reason}\n{lines or '    (its log is empty)'}")
         return "\n".join(parts)
-
-    def _fingerprint(self) -> dict[str, object]:
-        kept = self._settings.model_dump(mode="json")
-        # How many replicas start and how long to wait are questions of each command, not of the stack; and an outside
-        # database's address may hold a password.
-        for key in [key for key in kept if key.startswith("replicas_") or key == "ready_timeout"]:
-            del kept[key]
-        if kept["database"] not in ("sqlite", "postgres"):
-            kept["database"] = self._settings.external_database("order").render_as_string()  # type: ignore[union-attr]
-        return kept
 
 
 def _hopeless(state: ProgramState) -> bool:

@@ -1,17 +1,21 @@
 """What the operator's tools need to reach a stack."""
 
 from infra.local import databases, nats, secrets
+from infra.local.remembered import in_force
 from infra.local.settings import MODULES, LocalSettings
 from infra.local.stack import LocalStack
 from infra.local.state import StateDirectory
 
 
-def operator_environment(settings: LocalSettings) -> dict[str, str]:
+def operator_environment(settings: LocalSettings | None = None) -> dict[str, str]:
     """Addresses and the operator's secrets directory, as environment variables.
+
+    Without settings, those of the stack that runs, or that `up` would start.
 
     No value is a secret. `<SERVICE>_DATABASE_URL` is there when the address holds no password; else
     `<SERVICE>_DATABASE_URL_FILE` names the file that holds it.
     """
+    settings = settings or in_force()
     stack = LocalStack(settings)
     state = stack.state
     variables = {
@@ -33,11 +37,12 @@ def operator_environment(settings: LocalSettings) -> dict[str, str]:
     return variables
 
 
-def database_urls(settings: LocalSettings) -> dict[str, str]:
+def database_urls(settings: LocalSettings | None = None) -> dict[str, str]:
     """SQLAlchemy URL of every service's database, by service. They may hold passwords: keep them in this process.
 
     Raises:
         FileNotFoundError: a Postgres stack that was never started has no passwords yet.
     """
+    settings = settings or in_force()
     state = StateDirectory(settings.state)
     return {module: databases.url(settings, state, module) for module in MODULES}

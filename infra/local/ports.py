@@ -10,6 +10,10 @@ import psutil
 from infra.local.errors import StackError
 from infra.local.settings import PREFIX, LocalSettings
 
+LOOPBACK = "127.0.0.1"
+LOOPBACK_ONLY = frozenset({"nats_port", "nats_monitor_port", "postgres_port"})
+"""The broker and Postgres never listen elsewhere, whatever `bind` says."""
+
 
 def refuse_taken(settings: LocalSettings) -> None:
     """Check every port that the stack may use.
@@ -20,7 +24,7 @@ def refuse_taken(settings: LocalSettings) -> None:
     lines = [
         f"Port {port} is taken by {owner(port)}; move it with {setting} ({PREFIX}{setting.upper()}=...)."
         for setting, port in settings.ports()
-        if not free(settings.bind, port)
+        if not free(LOOPBACK if setting in LOOPBACK_ONLY else settings.bind, port)
     ]
     if lines:
         raise StackError("\n".join(lines), "Nothing was started.")

@@ -5,6 +5,7 @@ killed its orphans are known for certain: by what they were started for, never b
 """
 
 import os
+import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from infra.local.state import MARKER, StateDirectory
 
 _TERM_SECONDS = 12.0
 _KILL_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
 
 
 def of_stack(state: StateDirectory) -> list[psutil.Process]:
@@ -39,11 +41,30 @@ def end(processes: list[psutil.Process]) -> list[psutil.Process]:
     """
     for process in processes:
         _signal(process, terminate=True)
-    _, alive = psutil.wait_procs(processes, timeout=_TERM_SECONDS)
+    alive = wait_ended(processes, _TERM_SECONDS)
     for process in alive:
         _signal(process, terminate=False)
-    _, alive = psutil.wait_procs(alive, timeout=_KILL_SECONDS)
-    return list(alive)
+    return wait_ended(alive, _KILL_SECONDS)
+
+
+def wait_ended(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until processes have ended; returns those that have not.
+
+    A zombie has ended: in a container whose first process does not collect orphans, it may stay for long.
+    """
+    deadline = time.monotonic() + seconds
+    alive = [process for process in processes if not _ended(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        alive = [process for process in alive if not _ended(process)]
+    return alive
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _signal(process: psutil.Process, *, terminate: bool) -> None:
@@ -58,19 +79,32 @@ def _signal(process: psutil.Process, *, terminate: bool) -> None:
         pass  # it ended by itself meanwhile: what was wanted
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children; 0 when it is gone."""
+def ancestors(process: psutil.Process) -> set[int]:
+    """Process ids of a process's parents; empty when it is gone."""
+    try:
+        return {parent.pid for parent in process.parents()}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def resident_bytes(pid: int, *, alone: bool = False) -> int:
+    """Resident memory of a process and, unless it is to be taken alone, of its children; 0 when it is gone.
+
+    What the children share with it is counted once.
+    """
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        total = int(process.memory_info().rss)
+        children = [] if alone else process.children(recursive=True)
     except psutil.NoSuchProcess:
         return 0
-    total = 0
-    for member in family:
+    for child in children:
         try:
-            total += member.memory_info().rss
+            memory = child.memory_info()
         except psutil.NoSuchProcess:
             continue
+        # Postgres has a process a connection, each of which shows the shared buffers as its own.
+        total += memory.rss - getattr(memory, "shared", 0)
     return total
 
 

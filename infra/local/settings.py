@@ -190,6 +190,10 @@ class LocalSettings(BaseSettings):
             return "127.0.0.1" if address.version == 4 else "[::1]"
         return self.bind if address.version == 4 else f"[{self.bind}]"
 
+    def masked_database(self) -> str:
+        """`database` as it may be shown."""
+        return self.database if self.database in ("sqlite", "postgres") else make_url(self.database).render_as_string()
+
     def external_database(self, module: str) -> URL | None:
         """The URL of a service's database on a server that the stack does not run, or None when it runs its own."""
         if self.database in ("sqlite", "postgres"):

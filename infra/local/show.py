@@ -60,8 +60,8 @@ def order_command(stack: LocalStack) -> str:
     )
 
 
-def status(listed: list[ProgramStatus]) -> None:
-    """The table of programs; what is not well comes with its reason."""
+def status(listed: list[ProgramStatus], overhead: int = 0) -> None:
+    """The table of programs; what is not well comes with its reason. `overhead`: bytes of the supervisor's own."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (
         ("program", "left"), ("state", "left"), ("pid", "right"), ("uptime", "right"), ("port", "right"),
@@ -82,7 +82,8 @@ def status(listed: list[ProgramStatus]) -> None:
             style="red" if not program.well else "" if program.wanted else "dim",
         )
     console.print(table)
-    console.print(f"memory of all programs: {sum(program.resident for program in listed) / 1e6:.0f} MB")
+    resident = sum(program.resident for program in listed)
+    console.print(f"memory: {resident / 1e6:.0f} MB, and {overhead / 1e6:.0f} MB to supervise it")
     for program in listed:
         if not program.well:
             console.print(Text(f"{program.name}: {program.reason or 'does not run'}", style="red"), soft_wrap=True)

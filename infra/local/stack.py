@@ -154,6 +154,14 @@ class LocalStack:
             )
         return listed
 
+    def overhead(self) -> int:
+        """Resident bytes of the supervisor and the reviver."""
+        states = self.control.programs().values()
+        supervised = {state.pid for state in states if state.alive}
+        family = processes.of_stack(self.state)
+        own = [process for process in family if not supervised & {process.pid, *processes.ancestors(process)}]
+        return sum(processes.resident_bytes(process.pid, alone=True) for process in own)
+
     def scale(self, service: str, replicas: int) -> None:
         """Start or stop replicas of one service until so many run, and wait until they are ready.
 

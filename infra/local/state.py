@@ -69,17 +69,52 @@ class StateDirectory:
                 directory.mkdir(mode=0o700, exist_ok=True)
                 # Others may pass `data` when another user's Postgres lives there, but never more.
                 directory.chmod(stat.S_IMODE(directory.stat().st_mode) & (0o701 if directory == self.data else 0o700))
+            if self.socket().parent != self.run:
+                self._make_short_directory()
         except OSError as error:
             raise StackError(
                 f"The state directory {self.path} cannot be used: {error.strerror}.", "Choose another with state_dir."
             ) from error
 
     def socket(self) -> Path:
-        """Where the supervisor listens: under `run`, or in a short private directory when that path is too long."""
+        """Where the supervisor listens: under `run`, or in a short private directory when that path is too long.
+
+        Raises:
+            StackError: the short directory is not ours alone.
+        """
         own = self.run / "supervisor.sock"
         if len(os.fsencode(own)) <= LONGEST_SOCKET_PATH:
             return own
-        return _short_directory(self.path) / "supervisor.sock"
+        directory = self._short_directory()
+        if directory.is_symlink() or directory.exists():
+            _require_private(directory)
+        return directory / own.name
+
+    def remove_socket(self) -> None:
+        """Take away the socket of a supervisor that has ended, and the short directory if there is one."""
+        socket = self.socket()
+        socket.unlink(missing_ok=True)
+        if socket.parent != self.run:
+            with contextlib.suppress(FileNotFoundError):
+                socket.parent.rmdir()
+            self._short_directory_note.unlink(missing_ok=True)
+
+    @property
+    def _short_directory_note(self) -> Path:
+        return self.run / "socket-directory"
+
+    def _short_directory(self) -> Path:
+        # Written down at the start: a later command may run without the XDG_RUNTIME_DIR or TMPDIR of the first.
+        if self._short_directory_note.exists():
+            return Path(self._short_directory_note.read_text(encoding="utf-8"))
+        return _short_directory_for(self.path)
+
+    def _make_short_directory(self) -> None:
+        directory = self._short_directory()
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        _require_private(directory)
+        self._short_directory_note.write_text(str(directory), encoding="utf-8")
 
     @contextlib.contextmanager
     def lock(self, command: str) -> Iterator[None]:
@@ -106,16 +141,17 @@ class StateDirectory:
             yield
 
 
-def _short_directory(state: Path) -> Path:
+def _short_directory_for(state: Path) -> Path:
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
     if not base.is_dir() or len(os.fsencode(base)) > 50:
         base = Path(tempfile.gettempdir())
         if len(os.fsencode(base)) > 50:
-            base = Path("/tmp")  # noqa: S108 - the directory below is made 0700 and its owner is checked
+            base = Path("/tmp")  # noqa: S108 - the directory in it is made 0700 and its owner is checked
     name = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    directory = base / f"holdfast-{os.getuid()}-{name}"
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
+    return base / f"holdfast-{os.getuid()}-{name}"
+
+
+def _require_private(directory: Path) -> None:
     found = directory.lstat()
     # Anyone may make names in a shared directory: trust only a real directory of our own that nobody else can enter.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
@@ -123,4 +159,3 @@ def _short_directory(state: Path) -> Path:
             f"{directory} belongs to somebody else or is open to others.",
             "Remove it, or choose a shorter state_dir.",
         )
-    return directory

@@ -1,8 +1,11 @@
-"""`python -m services.inventory`."""
+"""`python -m services.inventory` runs one replica."""
 
-from services.inventory.app import create_app
-from services.inventory.settings import InventorySettings
-from shared.chassis.serve import main
+from shared.chassis.lean import without
 
-if __name__ == "__main__":
-    main(create_app, InventorySettings)
+without()
+
+from services.inventory.app import create_app  # noqa: E402
+from services.inventory.settings import InventorySettings  # noqa: E402
+from shared.chassis.serve import main  # noqa: E402
+
+main(create_app, InventorySettings)

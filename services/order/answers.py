@@ -15,8 +15,14 @@ Stored = Mapping[str, Any]
 """`status`, and either `state` (the order is the body) or `problem` (slug, title, detail, further members)."""
 
 CONFIRMED: Stored = {"status": 201, "state": State.CONFIRMED}
-PENDING: Stored = {"status": 202, "state": State.PENDING_PAYMENT}
-CONFIRMING: Stored = {"status": 202, "state": State.CONFIRMING}
+
+
+def accepted(state: State) -> Stored:
+    """202: the order is taken and goes on by itself."""
+    return {"status": 202, "state": state}
+
+
+PENDING = accepted(State.PENDING_PAYMENT)
 
 
 def out_of_stock(shortages: Sequence[Mapping[str, Any]]) -> Stored:

@@ -123,8 +123,7 @@ class Checkout:
             try:
                 await self._inventory.reserve(order.id, order.items, self._hold_seconds)
             except HoldRefused as refused:
-                answer = out_of_stock(refused.shortages)
-                return await self._orders.advance(order, State.REJECTED, "not enough stock", answer=answer)
+                return await self._reject(order, refused)
             except (*UNAVAILABLE, UpstreamRefused) as error:
                 # the key is given free: the customer may try again, with the same key, as a new order
                 detail = f"inventory is unavailable: {type(error).__name__}"
@@ -133,6 +132,13 @@ class Checkout:
                 )
             span.add_event("Inventory reserved")
         return await self._orders.advance(order, State.CHARGING, "stock is held, card to be charged", charge_begun=1)
+
+    async def _reject(self, order: Order, refused: HoldRefused) -> Order:
+        answer, detail = out_of_stock(refused.shortages), "not enough stock"
+        if refused.attempt == 1 and order.version == 1:
+            return await self._orders.advance(order, State.REJECTED, detail, answer=answer)
+        # an earlier attempt may still be on its way and find stock that has come back: it must be refused there
+        return await self._cancel(order, State.REJECTED, detail, answer=answer)
 
     async def _charge(self, order: Order) -> Order:
         with tracer.start_as_current_span("processPayment") as span:

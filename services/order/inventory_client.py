@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from services.order.downstream import Answer, ServiceClient
 from shared.chassis.problems import FieldError
-from shared.resilience import Registry
+from shared.resilience import Registry, current_attempt
 
 _CACHED_SECONDS = 0.25
 _CACHED_PRODUCTS = 1_024
@@ -39,11 +39,11 @@ class BasketRefused(Exception):
 
 
 class HoldRefused(Exception):
-    """Not enough stock; `shortages` say of what."""
+    """Not enough stock; `shortages` say of what, `attempt` which attempt was told so (1 is the first)."""
 
-    def __init__(self, shortages: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, shortages: Sequence[Mapping[str, Any]], attempt: int = 1) -> None:
         super().__init__("insufficient stock")
-        self.shortages = shortages
+        self.shortages, self.attempt = shortages, attempt
 
 
 class HoldGone(Exception):
@@ -96,7 +96,8 @@ class InventoryServiceClient:
         body = {"reservation_id": order_id, "items": items, "ttl_seconds": ttl_seconds}
         answer = await self._service.call("POST", "/reservations", body)
         if answer.slug == "insufficient-stock":
-            raise HoldRefused([line for line in answer.body.get("items", []) if not line.get("sufficient")])
+            short = [line for line in answer.body.get("items", []) if not line.get("sufficient")]
+            raise HoldRefused(short, current_attempt())
         self._expect(answer, 200, 201)
 
     async def _commit(self, order_id: str) -> None:

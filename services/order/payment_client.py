@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.order.downstream import Answer, ServiceClient, UpstreamUnavailable
 from services.order.orders import Order
-from shared.resilience import Registry, ResilienceError
+from shared.resilience import DeadlineExceeded, Registry, ResilienceError
 
 log = structlog.get_logger()
 
@@ -64,9 +64,12 @@ class PaymentServiceClient:
 
     async def process_payment(self, order: Order) -> PaymentOutcome:
         """Charge the order once. PENDING when nobody knows: the charge must then be asked for again, later."""
-        outcome: PaymentOutcome = await self._process.call(
-            self._attempt, order, idempotent=True, fallback=self._payment_pending
-        )
+        try:
+            outcome: PaymentOutcome = await self._process.call(
+                self._attempt, order, idempotent=True, fallback=self._payment_pending
+            )
+        except DeadlineExceeded as error:  # before the first attempt: then the library asks no fallback
+            outcome = await self._payment_pending(error)
         if outcome.status is not PaymentStatus.PENDING:
             self._success.inc()
         return outcome

@@ -11,8 +11,8 @@ from opentelemetry import trace
 
 from services.order.answers import (
     CONFIRMED,
-    CONFIRMING,
     Stored,
+    accepted,
     cancelled,
     inventory_unavailable,
     out_of_stock,
@@ -143,15 +143,9 @@ class Placing:
 def _answer(order: Order) -> Stored:
     if order.answer is not None:
         return order.answer
-    match order.state:
-        case State.CONFIRMED:
-            return CONFIRMED
-        case State.CONFIRMING:
-            return CONFIRMING
-        case State.CANCELLING | State.CANCELLED:
-            return cancelled("the payment was not taken, or is given back")
-        case _:
-            return inventory_unavailable()
+    if order.state in (State.CANCELLING, State.CANCELLED):
+        return cancelled("the payment was not taken, or is given back")
+    return CONFIRMED if order.state is State.CONFIRMED else accepted(order.state)
 
 
 def _fingerprint(wanted: NewOrder) -> str:

@@ -22,5 +22,5 @@ class OrderSettings(ServiceSettings):
     lease_seconds: float = Field(default=8.0, gt=0)
     ask_again_seconds: float = Field(default=20.0, gt=0)
     patience_seconds: float = Field(default=900.0, gt=0)
-    order_seconds: float = Field(default=6.0, gt=0)
+    order_seconds: float = Field(default=9.0, gt=0)
     max_connections: int = Field(default=200, ge=1)

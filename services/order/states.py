@@ -4,8 +4,8 @@
         │             │                     ^   │             │
         │             └─> PENDING_PAYMENT ──┘   │             │ (the customer cancels)
         │                        │              │             │
-        └────────────────────────┴──────────────┴─> CANCELLING ──> CANCELLED, DECLINED, FAILED
-        └─> REJECTED (not enough stock: nothing was held)
+        └────────────────────────┴──────────────┴─> CANCELLING ──> CANCELLED, DECLINED, REJECTED, FAILED
+        └─> REJECTED (not enough stock, and no earlier attempt can still hold any)
 
 A state names what is being tried, and is written down before it is tried. CANCELLING gives the money and the stock
 back; its `ending` says which final state follows.
@@ -37,7 +37,7 @@ NEXT: dict[State, frozenset[State]] = {
     State.PENDING_PAYMENT: frozenset((State.PENDING_PAYMENT, State.CONFIRMING, State.CANCELLING)),
     State.CONFIRMING: frozenset((State.CONFIRMED, State.CANCELLING)),
     State.CONFIRMED: frozenset((State.CANCELLING,)),
-    State.CANCELLING: frozenset((State.CANCELLED, State.DECLINED, State.FAILED)),
+    State.CANCELLING: frozenset((State.CANCELLED, State.DECLINED, State.REJECTED, State.FAILED)),
     State.CANCELLED: frozenset(),
     State.DECLINED: frozenset(),
     State.REJECTED: frozenset(),

@@ -1,7 +1,11 @@
-"""`python -m services.payment`."""
+"""`python -m services.payment` runs one replica."""
 
-from services.payment.app import create_app
-from services.payment.settings import PaymentSettings
-from shared.chassis.serve import main
+from shared.chassis.lean import without
+
+without("aiohttp")  # the NATS client would load it for websockets
+
+from services.payment.app import create_app  # noqa: E402
+from services.payment.settings import PaymentSettings  # noqa: E402
+from shared.chassis.serve import main  # noqa: E402
 
 main(create_app, PaymentSettings)

@@ -44,15 +44,13 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     records = PaymentRecords(chassis.database, clock, version=settings.api_version)
     payments = Payments(records, gateway, chassis.metrics)
     opener = CardOpener(settings.card_sealing_private_key)
-    broker = _broker(settings)
-    if broker is not None:
+    password = settings.nats_password.get_secret_value()
+    broker = Broker(settings.nats_url, user=settings.service, password=password, name=settings.instance)
+    if broker.configured:
         _work_off_the_queue(chassis, settings, broker, QueueWorker(payments, opener, broker))
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        if broker is None:
-            yield
-            return
         await broker.start()
         try:
             yield
@@ -72,13 +70,6 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     return app
 
 
-def _broker(settings: PaymentSettings) -> Broker | None:
-    if not settings.nats_url:
-        return None
-    password = settings.nats_password.get_secret_value()
-    return Broker(settings.nats_url, user=settings.service, password=password, name=settings.instance)
-
-
 def _work_off_the_queue(chassis: Chassis, settings: PaymentSettings, broker: Broker, queue: QueueWorker) -> None:
     worker = Worker(
         broker,
@@ -93,6 +84,7 @@ def _work_off_the_queue(chassis: Chassis, settings: PaymentSettings, broker: Bro
             max_wait=settings.worker_max_wait_seconds,
         ),
         concurrency=settings.worker_concurrency,
+        registry=chassis.metrics,
     )
 
     async def connected() -> None:

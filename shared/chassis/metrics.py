@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
 from starlette.types import Scope
 
 from shared.chassis.database import Database
@@ -78,7 +79,7 @@ def expose(app: FastAPI, service: str, database: Database, registry: CollectorRe
     ProcessCollector(registry=registry)
     registry.register(PoolCollector(service, database))
 
-    @app.get("/metrics", tags=["operations"])
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def metrics() -> Response:  # not async: a thread writes the text while the loop serves
         """Everything measured, as Prometheus text."""
         return Response(exposition(registry), media_type=CONTENT_TYPE_LATEST)

@@ -88,9 +88,16 @@ def invalid(field: str, detail: str, *, slug: str = "invalid-input") -> Problem:
     return Problem(422, slug, "Invalid input", errors=[FieldError(field=field, detail=detail)])
 
 
+def _details_schema() -> dict[str, Any]:
+    # written out: a reference would point into the schema's own definitions, which an OpenAPI document does not have
+    schema = ProblemDetails.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    return schema
+
+
 def responses(*problems: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     """What a route may answer beside success, for its OpenAPI description: `(status, when)` pairs."""
-    content = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}
+    content = {MEDIA_TYPE: {"schema": _details_schema()}}
     return {status: {"description": when, "content": content} for status, when in problems}
 
 

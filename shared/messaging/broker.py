@@ -5,11 +5,13 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
 from shared.messaging import tracing, wire
 from shared.messaging.link import BrokerUnavailable, Link
+from shared.messaging.patience import within
 from shared.messaging.streams import Limits
 
 _FIRST_WAIT, _MAX_WAIT, _STOP_SECONDS = 0.1, 3.0, 2.0
@@ -20,8 +22,9 @@ log = structlog.get_logger()
 class Broker:
     """Keeps one connection to the broker, and makes a new one whenever it is lost, for ever.
 
-    `url` may list several servers with commas. An empty one means that no broker is configured: everything works, and
-    `publish` always raises. `jitter()` is in [0, 1) and spreads the reconnects of many clients.
+    `url` may list several servers with commas; ValueError if one is no `nats://` or `tls://` address. An empty one
+    means that no broker is configured: everything works, and `publish` always raises. `jitter()` is in [0, 1) and
+    spreads the reconnects of many clients.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class Broker:
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._servers = [server.strip() for server in url.split(",") if server.strip()]
+        self._servers = [_server(part.strip()) for part in url.split(",") if part.strip()]
         self._user, self._password, self._name = user, password, name
         self._limits = limits or Limits()
         self._jitter = jitter
@@ -64,7 +67,7 @@ class Broker:
             return
         if self._link is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
+                async with within(_STOP_SECONDS):
                     await self._link.flushed()
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
@@ -105,19 +108,19 @@ class Broker:
         await link.publish(subject, payload, headers)
 
     async def _keep(self) -> None:
-        wait = _FIRST_WAIT
+        wait, told = _FIRST_WAIT, ""
         while True:
             try:
                 link = await Link.open(
                     self._servers, user=self._user, password=self._password, name=self._name, limits=self._limits
                 )
             except BrokerUnavailable as error:
-                if wait == _FIRST_WAIT:
-                    log.warning("broker unavailable, trying on", reason=str(error))
+                if told != (told := str(error)):
+                    log.warning("broker unavailable, trying on", reason=told)
                 await asyncio.sleep(wait * (0.5 + self._jitter() / 2))
                 wait = min(wait * 2, _MAX_WAIT)
                 continue
-            wait = _FIRST_WAIT
+            wait, told = _FIRST_WAIT, ""
             await self._use(link)
 
     async def _use(self, link: Link) -> None:
@@ -132,3 +135,10 @@ class Broker:
             self._linked.clear()
             log.info("broker connection ended", reason=reason)
             await link.close()
+
+
+def _server(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in {"nats", "tls"} or not parts.hostname or parts.path.strip("/"):
+        raise ValueError(f"not the address of a NATS server (nats://host:4222): {parts.hostname or address!r}")
+    return address

@@ -1,6 +1,7 @@
 """Dead letters: messages that were given up, kept for an operator to look at, replay or discard."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -123,11 +124,28 @@ class DeadLetters:
         await self.discard(sequence)
         return letter
 
+    async def replay_all(self) -> int:
+        """Replay every dead letter that is there now, oldest first. Returns how many.
+
+        One that dies again meanwhile gets a later sequence and waits for the next time.
+        """
+        replayed, after, newest = 0, 0, await self._newest()
+        while after < newest:
+            later = await self.list(after=after, limit=1)
+            if not later or later[0].sequence > newest:
+                break
+            after = later[0].sequence
+            with suppress(NoSuchDeadLetter):  # somebody else has settled it since
+                await self.replay(after)
+                replayed += 1
+        return replayed
+
     async def discard(self, sequence: int) -> None:
         """Remove it for good. Raises `NoSuchDeadLetter`."""
         link = self._live()
         try:
-            await link.jetstream.delete_msg(DEAD_LETTERS, sequence)
+            async with link.in_time():
+                await link.jetstream.delete_msg(DEAD_LETTERS, sequence)
         except APIError as error:
             if error.code in {400, 404, 500}:  # the server's answers for a sequence that it does not hold
                 raise NoSuchDeadLetter(str(sequence)) from error
@@ -135,12 +153,23 @@ class DeadLetters:
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerUnavailable(str(error)) from error
 
-    async def _read(self, sequence: int, *, or_later: bool) -> RawStreamMsg:
+    async def _newest(self) -> int:
         link = self._live()
         try:
-            return await link.jetstream.get_msg(
-                DEAD_LETTERS, seq=sequence, subject=">" if or_later else None, next=or_later
-            )
+            async with link.in_time():
+                return (await link.jetstream.stream_info(DEAD_LETTERS)).state.last_seq
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    async def _read(self, sequence: int, *, or_later: bool) -> RawStreamMsg:
+        link = self._live()
+        if sequence < 1:
+            raise NoSuchDeadLetter(str(sequence))
+        try:
+            async with link.in_time():
+                return await link.jetstream.get_msg(
+                    DEAD_LETTERS, seq=sequence, subject=">" if or_later else None, next=or_later
+                )
         except NotFoundError as error:
             raise NoSuchDeadLetter(str(sequence)) from error
         except (nats.errors.Error, TimeoutError) as error:

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
+from shared.messaging.patience import within
 from shared.messaging.streams import Limits, ensure_streams
 
 CONNECT_SECONDS = 5.0
@@ -67,7 +68,7 @@ class Link:
         client = _Client()
         link = cls(client, limits)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with within(CONNECT_SECONDS):
                 await client.connect(
                     servers=servers,
                     user=user or None,
@@ -82,11 +83,12 @@ class Link:
                     closed_cb=link._note_closed,
                 )
                 await ensure_streams(link.jetstream, limits)
-        except (nats.errors.Error, TimeoutError, OSError, ValueError) as error:
+        except Exception as error:
+            # anything: the client also raises what a garbled answer leads to, and the next attempt may go well
             await link.close()
             raise BrokerUnavailable(str(error) or type(error).__name__) from error
         except asyncio.CancelledError:
-            client.abort()
+            await link.close()
             raise
         return link
 
@@ -101,9 +103,10 @@ class Link:
                 return "closed"
             try:
                 if self._streams_missing:
-                    await ensure_streams(self.jetstream, self._limits)
+                    async with within(CONNECT_SECONDS):
+                        await ensure_streams(self.jetstream, self._limits)
                     self._streams_missing = False
-                async with asyncio.timeout(_PONG_SECONDS):
+                async with within(_PONG_SECONDS):
                     await self.client.rtt(timeout=_PONG_SECONDS)  # type: ignore[arg-type, unused-ignore]
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 return str(error) or type(error).__name__
@@ -119,7 +122,7 @@ class Link:
             listener()
         self.client.abort()
         with suppress(nats.errors.Error, TimeoutError, OSError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with within(_CLOSE_SECONDS):
                 await self.client.close()
 
     async def flushed(self) -> None:
@@ -138,12 +141,12 @@ class Link:
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Store one message. Raises `BrokerUnavailable` unless the broker has confirmed it in `ANSWER_SECONDS`."""
-        if self.jetstream.publish_async_pending() >= _MAX_IN_FLIGHT:
-            raise BrokerUnavailable(f"{_MAX_IN_FLIGHT} publishes wait for their confirmation already")
+        if len(self._waiting) >= _MAX_IN_FLIGHT:
+            raise BrokerUnavailable(f"{_MAX_IN_FLIGHT} requests wait for an answer already")
         try:
-            async with self._in_time():
-                confirmed = await self.jetstream.publish_async(subject, payload, headers=dict(headers))
-                await confirmed
+            async with self.in_time():
+                # not publish_async: it leaves its caller waiting when the answer is an error with code 503
+                await self.jetstream.publish(subject, payload, timeout=ANSWER_SECONDS, headers=dict(headers))
         except TimeoutError as error:
             self._look.set()
             reason = "the connection was lost" if self._lost else f"no confirmation within {ANSWER_SECONDS:g} s"
@@ -153,12 +156,12 @@ class Link:
             raise BrokerUnavailable(f"no stream takes the subject {subject}") from error
         except (nats.errors.Error, OSError) as error:
             self._look.set()
-            reason = error.description if isinstance(error, APIError) else str(error)
-            raise BrokerUnavailable(reason or type(error).__name__) from error
+            detail = error.description if isinstance(error, APIError) else str(error)
+            raise BrokerUnavailable(detail or type(error).__name__) from error
 
     async def request(self, subject: str, payload: bytes) -> Msg:
         """Ask and wait for the answer. Raises nats.errors.Error, or TimeoutError."""
-        async with self._in_time():
+        async with self.in_time():
             return await self.client.request(subject, payload, timeout=ANSWER_SECONDS)
 
     def streams_are_missing(self) -> None:
@@ -167,9 +170,9 @@ class Link:
         self._look.set()
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Bound a block to `ANSWER_SECONDS` and to the life of the connection."""
-        async with asyncio.timeout(ANSWER_SECONDS) as limit:
+    async def in_time(self) -> AsyncIterator[None]:
+        """Bound a block to `ANSWER_SECONDS` and to the life of the connection. Raises TimeoutError."""
+        async with within(ANSWER_SECONDS) as limit:
             self._waiting.add(limit)
             self._quiet.clear()
             try:

@@ -50,9 +50,10 @@ class _Row:
 
 @dataclass(slots=True)
 class _Batch:
-    """Claimed rows, and those of them that the broker has confirmed."""
+    """Claimed rows, until when, and those of them that the broker has confirmed."""
 
     rows: list[_Row] = field(default_factory=list)
+    until: int = 0
     sent: set[int] = field(default_factory=set)
 
     @property
@@ -155,10 +156,11 @@ class Outbox:
             return _Batch()
         async with self._database.write() as connection:
             await self._settle(connection, batch, stopping=False)
-            return _Batch(await self._claim(connection) if claiming else [])
+            return await self._claim(connection) if claiming else _Batch()
 
-    async def _claim(self, connection: AsyncConnection) -> list[_Row]:
+    async def _claim(self, connection: AsyncConnection) -> _Batch:
         table, now = self._table, milliseconds(self._clock)
+        until = now + int(LEASE_SECONDS * 1000)
         # a common table expression: Postgres runs a locking subquery exactly once in it; SQLite has one writer anyway
         free = (
             select(table.c.id)
@@ -172,10 +174,10 @@ class Outbox:
         claimed = await connection.execute(
             update(table)
             .where(table.c.id.in_(select(free.c.id)))
-            .values(claimed_until=now + int(LEASE_SECONDS * 1000), attempts=table.c.attempts + 1)
+            .values(claimed_until=until, attempts=table.c.attempts + 1)
             .returning(*columns)
         )
-        return sorted((_Row(*row) for row in claimed), key=lambda row: row.id)
+        return _Batch(sorted((_Row(*row) for row in claimed), key=lambda row: row.id), until)
 
     async def _publish(self, batch: _Batch) -> None:
         gate = asyncio.Semaphore(_CONCURRENCY)
@@ -205,8 +207,10 @@ class Outbox:
             now, at_once = milliseconds(self._clock), stopping or not self._broker.connected
             waits = [0.0 if at_once else min(_FIRST_WAIT * 2 ** min(row.attempts, 16), _MAX_WAIT) for row in unsent]
             self._idle_seconds = min(self._idle_seconds, *waits)
+            # a relay that was paused past its lease must not give away what another has claimed since
+            ours = (table.c.id == bindparam("row")) & (table.c.claimed_until == batch.until)
             await connection.execute(
-                update(table).where(table.c.id == bindparam("row")).values(claimed_until=bindparam("free_at")),
+                update(table).where(ours).values(claimed_until=bindparam("free_at")),
                 [
                     {"row": row.id, "free_at": now + int(wait * 1000) if wait else 0}
                     for row, wait in zip(unsent, waits, strict=True)

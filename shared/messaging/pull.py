@@ -14,6 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from shared.messaging.link import Link
+from shared.messaging.patience import within
 
 _EXPIRES_SECONDS = 15.0
 _GRACE_SECONDS = 3.0
@@ -40,26 +41,26 @@ class Pull:
         self._subscription: Subscription | None = None
 
     async def open(self, subject: str, ack_wait: float) -> None:
-        """Create the consumer, or find it; then be ready to ask. Raises nats.errors.Error."""
-        await self._link.jetstream.add_consumer(
-            self._stream,
-            ConsumerConfig(
-                name=self._durable,
-                durable_name=self._durable,
-                filter_subject=subject,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ack_wait,
-                max_deliver=-1,  # the worker counts: what the server gave up would vanish without a word
-                max_ack_pending=_MAX_UNSETTLED,
-            ),
+        """Create the consumer, or find it; then be ready to ask. Raises nats.errors.Error, or TimeoutError."""
+        config = ConsumerConfig(
+            name=self._durable,
+            durable_name=self._durable,
+            filter_subject=subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ack_wait,
+            max_deliver=-1,  # the worker counts: what the server gave up would vanish without a word
+            max_ack_pending=_MAX_UNSETTLED,
         )
-        self._subscription = await self._link.client.subscribe(self._inbox, cb=self._arrive)
+        async with self._link.in_time():
+            await self._link.jetstream.add_consumer(self._stream, config)
+            self._subscription = await self._link.client.subscribe(self._inbox, cb=self._arrive)
         self._link.on_loss(self._lose)
 
     async def ask(self, messages: int) -> None:
         """Ask for up to `messages`; they come through `next`."""
         request = {"batch": messages, "expires": int(_EXPIRES_SECONDS * 1e9)}
-        await self._link.client.publish(self._next, orjson.dumps(request), self._inbox)
+        async with self._link.in_time():
+            await self._link.client.publish(self._next, orjson.dumps(request), self._inbox)
 
     async def next(self) -> Msg | None:
         """The next message, or None when the request is over. Raises `PullLost`."""
@@ -82,7 +83,7 @@ class Pull:
         self._link.forget(self._lose)
         if self._subscription is not None:
             with suppress(nats.errors.Error, TimeoutError, OSError):
-                async with asyncio.timeout(_CLOSE_SECONDS):
+                async with within(_CLOSE_SECONDS):
                     # a drain, since messages may be on their way here
                     await self._subscription.drain()  # type: ignore[no-untyped-call]
         left = []

@@ -97,8 +97,9 @@ class Worker:
                     await self._consume(link)
                 except (PullLost, NotFoundError) as error:
                     log.info("consumer lost, making it again", durable=self._durable, reason=str(error))
-                    link.streams_are_missing()
-                    await asyncio.sleep(_AGAIN_SECONDS)
+                    if self._broker.current is link:
+                        link.streams_are_missing()
+                        await asyncio.sleep(_AGAIN_SECONDS)
                 except APIError as error:
                     log.warning("consumer refused by the broker", durable=self._durable, reason=str(error))
                     await asyncio.sleep(_REFUSED_SECONDS)
@@ -241,8 +242,9 @@ class Worker:
             if (link := self._broker.current) is None:
                 continue
             for reply in tuple(self._in_handler):
-                with suppress(nats.errors.Error, OSError):
-                    await link.client.publish(reply, _IN_PROGRESS)
+                with suppress(nats.errors.Error, TimeoutError, OSError):
+                    async with link.in_time():
+                        await link.client.publish(reply, _IN_PROGRESS)
 
     async def _finish_running(self) -> None:
         try:

@@ -21,7 +21,7 @@ from shared.resilience.errors import (
     ResilienceError,
     SyncCallableError,
 )
-from shared.resilience.events import Event, EventBus
+from shared.resilience.events import Event, EventBus, SeenError
 from shared.resilience.fallback import Fallback
 from shared.resilience.invocation import current_attempt
 from shared.resilience.pipeline import Pipeline
@@ -66,6 +66,7 @@ __all__ = [
     "ResilienceError",
     "RetryBudget",
     "RetryConfig",
+    "SeenError",
     "State",
     "SyncCallableError",
     "SystemClock",

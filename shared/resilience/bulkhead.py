@@ -41,12 +41,13 @@ class Bulkhead:
         self._limit = self.config.max_concurrent_calls
         self._active = 0
         self._refused = 0
-        # Each waiter's future becomes True with a slot, False when its time is over.
+        # Each waiter's future becomes True with a slot, False when its time is over. A slot that comes free goes to the
+        # first of them at once, so nobody waits while a slot is free, and nobody overtakes.
         self._waiters: deque[asyncio.Future[bool]] = deque()
 
     async def run(self, inner: Step, invocation: Invocation) -> Any:
         """Call with a slot held. BulkheadFull, DeadlineExceeded: none came free in time; nothing was sent."""
-        if self._active < self._limit and not self._waiters:
+        if self._active < self._limit:
             self._active += 1
         else:
             await self.acquire(invocation.deadline)
@@ -62,7 +63,7 @@ class Bulkhead:
 
         until: the monotonic instant at which waiting has no point any more
         """
-        if self._active < self._limit and not self._waiters:
+        if self._active < self._limit:
             self._active += 1
             return
         longest = min(self.config.max_wait_duration, until - self._clock.monotonic())

@@ -17,6 +17,7 @@ from shared.resilience.errors import ConfigError
 from shared.resilience.settings import BudgetConfig, CircuitBreakerConfig, InstanceConfig, RetryConfig
 
 _DEEPEST = 20
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Location: TypeAlias = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -109,13 +110,17 @@ class _Loader:
     def _node(self, node: yaml.Node, line: int, depth: int = 0) -> Node:
         if depth > _DEEPEST:
             raise ConfigError(self._file, line, "is nested too deeply")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            raise ConfigError(self._file, line, f"is not a plain value: {node.tag}")
         if isinstance(node, yaml.MappingNode):
             found: dict[str, Node] = {}
             for key, value in node.value:
                 key_line = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise ConfigError(self._file, key_line, "a key must be a plain name")
                 if key.value in found:
                     raise ConfigError(self._file, key_line, f"{key.value!r} is given twice")
-                found[str(key.value)] = self._node(value, key_line, depth + 1)
+                found[key.value] = self._node(value, key_line, depth + 1)
             return Node(found, line)
         if isinstance(node, yaml.SequenceNode):
             return Node([self._node(item, item.start_mark.line + 1, depth + 1) for item in node.value], line)
@@ -149,7 +154,7 @@ class _Loader:
         base = bases.get(named.value) if isinstance(named.value, str) else None
         if base is None:
             known = ", ".join(bases) or "none"
-            raise ConfigError(self._file, named.line, f"unknown base_config {named.value!r}; known are {known}")
+            raise ConfigError(self._file, named.line, f"unknown base_config {named.plain()!r}; known are {known}")
         return _merge(base, node)
 
     # -- validation ----------------------------------------------------------------------------------------------
@@ -158,7 +163,9 @@ class _Loader:
         try:
             return model.model_validate(node.plain(), context={"file": True})
         except ValidationError as error:
-            first = error.errors()[0]
+            errors = error.errors()
+            # A misspelt key is also a missing one; the misspelling is what helps.
+            first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
             location: Location = first["loc"]
             raise ConfigError(self._file, node.line_of(location), _reason(model, location, first)) from error
 
@@ -203,7 +210,9 @@ def _reason(model: type[BaseModel], location: Location, error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {path!r}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]}" if path else f"{model.__name__}: {message}"
+    if message.startswith("Input "):
+        message = f"i{message[1:]}"
+    return f"{path}: {message}" if path else f"{model.__name__}: {message}"
 
 
 def contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:

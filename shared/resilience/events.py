@@ -1,18 +1,41 @@
 """What happened, as values.
 
 Each policy publishes to an `EventBus`. A listener is a plain function; what it raises is logged and never reaches the
-call. The last events are kept, so that a page or a test can ask what has been going on.
+call. The last events are kept, with a `SeenError` in place of each error, so that a page or a test can ask what has
+been going on.
 
 `name` is the breaker's or the pipeline's, `at` the monotonic time in seconds.
 """
 
+import dataclasses
+import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 logger = logging.getLogger("holdfast.resilience")
+# Instants alone do not order what happens in one turn of the event loop.
+_order = itertools.count()
+
+
+class SeenError(Exception):
+    """What the history keeps of an error: its kind and its text.
+
+    The error itself would keep alive every frame that it passed through, and with it the data of that call.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - a call must not fail because its error cannot be shown
+            text = "(its text cannot be read)"
+        super().__init__(text)
+        self.kind = type(error).__name__
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({str(self)!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +194,34 @@ class LayerSwitched(Event):
     enabled: bool
 
 
+# By class, the fields that hold an error.
+_ERRORS: dict[type[Event], tuple[str, ...]] = {
+    CallFailed: ("error",),
+    CallIgnored: ("error",),
+    RetryScheduled: ("error",),
+    RetryRefused: ("error",),
+    FallbackAnswered: ("cause",),
+    FallbackFailed: ("cause", "error"),
+}
+
+
+def _for_history(event: Event) -> Event:
+    fields = _ERRORS.get(type(event), ())
+    errors: dict[str, Any] = {name: SeenError(error) for name in fields if (error := getattr(event, name)) is not None}
+    return dataclasses.replace(event, **errors) if errors else event
+
+
 Listener: TypeAlias = Callable[[Event], None]
 
 
 class EventBus:
     """Delivers events to listeners, and keeps the last `history` of them."""
 
-    __slots__ = ("_listeners", "recent", "wants_success")
+    __slots__ = ("_listeners", "_recent", "wants_success")
 
     def __init__(self, history: int = 100) -> None:
         self._listeners: tuple[tuple[Listener, tuple[type[Event], ...]], ...] = ()
-        self.recent: deque[Event] = deque(maxlen=history)
+        self._recent: deque[tuple[int, Event]] = deque(maxlen=history)
         # Read on every successful call, so that a success which nobody listens to costs nothing.
         self.wants_success = False
 
@@ -194,13 +234,24 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Deliver to every listener, whatever the others raise."""
         if not isinstance(event, CallSucceeded):
-            self.recent.append(event)
+            self._recent.append((next(_order), _for_history(event)))
         for listener, kinds in self._listeners:
             if isinstance(event, kinds):
                 try:
                     listener(event)
                 except Exception:
                     logger.exception("a listener failed on %s", type(event).__name__)
+
+    @property
+    def recent(self) -> list[Event]:
+        """The last events, oldest first, without successes."""
+        return [event for _, event in self._recent]
+
+    @staticmethod
+    def merged(buses: "Iterable[EventBus]") -> list[Event]:
+        """The last events of several buses, in the order in which they happened."""
+        kept = sorted((entry for bus in buses for entry in bus._recent), key=lambda entry: entry[0])  # noqa: SLF001
+        return [event for _, event in kept]
 
     def _set(self, listeners: tuple[tuple[Listener, tuple[type[Event], ...]], ...]) -> None:
         self._listeners = listeners

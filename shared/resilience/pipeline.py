@@ -147,7 +147,7 @@ class Pipeline:
 
     def recent_events(self) -> list[Event]:
         """The last events of this pipeline and of its breaker, oldest first."""
-        return sorted((event for bus in self._buses() for event in bus.recent), key=lambda event: event.at)
+        return EventBus.merged(self._buses())
 
     def _buses(self) -> list[EventBus]:
         return [self.events, self.circuit_breaker.events] if self.circuit_breaker else [self.events]

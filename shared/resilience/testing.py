@@ -77,6 +77,11 @@ class FakeClock:
         finally:
             timer.cancel()
 
+    @property
+    def pending(self) -> int:
+        """How many callbacks are scheduled and not cancelled."""
+        return sum(not timer.cancelled for _, _, timer in self._timers)
+
     def tick(self, seconds: float) -> None:
         """Let time pass without giving way to other tasks.
 

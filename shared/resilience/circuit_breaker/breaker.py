@@ -40,6 +40,10 @@ logger = logging.getLogger("holdfast.resilience")
 Permit = NewType("Permit", int)
 
 
+_DISABLED = State.DISABLED
+_HALF_OPEN = State.HALF_OPEN
+
+
 class CircuitBreaker:
     """One breaker. Use `await breaker.call(fn)`, or the permit by hand:
 
@@ -94,16 +98,20 @@ class CircuitBreaker:
         gives the permit back.
         """
         permit = self._generation if self._admitting else self.acquire()
-        start = self._now()
+        now = self._now
+        start = now()
         try:
             result = await fn(*args, **kwargs)
         except Exception as error:
-            self.on_error(permit, self._now() - start, error)
+            self.on_error(permit, now() - start, error)
             raise
         except BaseException:
             self.release(permit)
             raise
-        self.on_success(permit, self._now() - start, result)
+        if self._is_failure is None:
+            self._record(permit, now() - start, False, None)
+        else:
+            self.on_success(permit, now() - start, result)
         return result
 
     def acquire(self) -> Permit:
@@ -121,7 +129,7 @@ class CircuitBreaker:
         counted, once.
         """
         if not self._admitting and self._now() >= self._stays_until:
-            self._stay_is_over(self._generation)
+            self._stay_is_over()
         if self._admitting:
             return self._generation
         if self._state is State.HALF_OPEN and self._trials_left > 0:
@@ -141,7 +149,7 @@ class CircuitBreaker:
     def on_success(self, permit: Permit, elapsed: float, result: Any = None) -> None:
         """Record a call that returned `result` after `elapsed` seconds; a failure if `record_result` says so."""
         predicate = self._is_failure
-        self._record(permit, elapsed, None, failed=predicate is not None and self._judge(predicate, result))
+        self._record(permit, elapsed, predicate is not None and self._judge(predicate, result), None)
 
     def on_error(self, permit: Permit, elapsed: float, error: BaseException) -> None:
         """Record a call that raised `error` after `elapsed` seconds.
@@ -157,14 +165,14 @@ class CircuitBreaker:
                 self._ignored_seconds += elapsed
                 self.events.publish(CallIgnored(self.name, self._now(), elapsed, error))
         else:
-            self._record(permit, elapsed, error, failed=rules.records(self.config, error))
+            self._record(permit, elapsed, rules.records(self.config, error), error)
 
     # -- recording -----------------------------------------------------------------------------------------------
 
-    def _record(self, permit: Permit, elapsed: float, error: Exception | None, *, failed: bool) -> None:
-        if self._state is State.DISABLED:
+    # Called for every outcome, so positional and without a needless look at the enumeration.
+    def _record(self, permit: Permit, elapsed: float, failed: bool, error: Exception | None) -> None:
+        if self._state is _DISABLED:
             return
-        slow = elapsed > self._slow_after
         if failed:
             self._failed_calls += 1
             self._failed_seconds += elapsed
@@ -174,18 +182,21 @@ class CircuitBreaker:
             self._successful_seconds += elapsed
             if self.events.wants_success:
                 self.events.publish(CallSucceeded(self.name, self._now(), elapsed))
+        slow = elapsed > self._slow_after
         if slow:
             self.events.publish(CallSlow(self.name, self._now(), elapsed))
         # What began in an earlier state is not charged to this one. (Resilience4j charges it.)
         if permit != self._generation:
             return
-        if self._state is State.HALF_OPEN:
+        trial = self._state is _HALF_OPEN
+        if trial:
             if self._trials_running == 0:
                 return
             self._trials_running -= 1
         window = self._window
-        window.record(failed=failed, slow=slow)
-        if window.calls >= self._minimum and (window.failed or window.slow or self._state is State.HALF_OPEN):
+        window.record(failed, slow)
+        # Without a failure or a slow call no rate can be exceeded; a trial is judged in any case.
+        if (window.failed or window.slow or trial) and window.calls >= self._minimum:
             self._evaluate()
 
     def _evaluate(self) -> None:
@@ -289,11 +300,10 @@ class CircuitBreaker:
     def _arm(self, delay: float) -> None:
         # Without a running loop nothing can fire; the next acquire looks at the time by itself.
         with contextlib.suppress(RuntimeError):
-            self._timer = self._clock.call_later(delay, self._stay_is_over, self._generation)
+            self._timer = self._clock.call_later(delay, self._stay_is_over)
 
-    def _stay_is_over(self, generation: Permit) -> None:
-        if generation == self._generation:
-            self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)
+    def _stay_is_over(self) -> None:
+        self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)
 
     def _announce(self, before: State, after: State) -> None:
         log_transition(self.name, before, after, self._retry_after())

@@ -20,18 +20,15 @@ class CountWindow:
         self.slow = 0
         self.slow_failed = 0
 
-    def record(self, *, failed: bool, slow: bool) -> None:
+    def record(self, failed: bool, slow: bool) -> None:
         """Take one outcome in; the oldest leaves once the window is full."""
         position = self._next
         self._next = position + 1 if position + 1 < self.size else 0
-        outcome = (_FAILED if failed else 0) | (_SLOW if slow else 0)
+        outcome = (failed and _FAILED) | (slow and _SLOW)
+        oldest = self._outcomes[position]
         if self.calls < self.size:
             self.calls += 1
-            if outcome:
-                self._count(outcome, 1)
-                self._outcomes[position] = outcome
-            return
-        oldest = self._outcomes[position]
+        # Places that were never used hold a plain success, which counts nowhere.
         if oldest != outcome:
             self._count(oldest, -1)
             self._count(outcome, 1)
@@ -79,7 +76,7 @@ class TimeWindow:
         self.slow = 0
         self.slow_failed = 0
 
-    def record(self, *, failed: bool, slow: bool) -> None:
+    def record(self, failed: bool, slow: bool) -> None:
         """Take one outcome in, after the buckets that are too old have left."""
         self.expire()
         bucket = self._buckets[self._second % self.size]

@@ -6,6 +6,7 @@ import pytest
 
 from shared.chassis.database import Database
 from shared.chassis.migrations import migrate
+from tests.integration.payment.counter import Counter, make_settings, open_counter
 from tests.integration.payment.till import MIGRATIONS, Till, make_till
 
 
@@ -20,3 +21,16 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def till(database: Database) -> Till:
     return make_till(database)
+
+
+@pytest.fixture
+async def counter(database_url: str) -> AsyncIterator[Counter]:
+    async with open_counter(make_settings(database_url)) as counter:
+        yield counter
+
+
+@pytest.fixture
+async def sqlite_counter(sqlite_url: str) -> AsyncIterator[Counter]:
+    """For what does not depend on the database."""
+    async with open_counter(make_settings(sqlite_url)) as counter:
+        yield counter

@@ -123,3 +123,17 @@ async def test_the_network_answers_the_first_charge_of_a_key_to_every_later_one(
     first = await till.network.charge("order-1", 1299, "EUR", GOOD)
 
     assert await till.network.charge("order-1", 5, "USD", POOR) == first
+
+
+async def test_what_is_decided_is_answered_without_the_network(till: Till) -> None:
+    await till.payments.process(charge("captured"))
+    await till.payments.process(charge("declined", card=POOR))
+    await till.payments.process(charge("refunded"))
+    await till.payments.refund("refunded", "late")
+    await till.payments.refund("voided", "cancelled")
+    till.switch.switch(LOSES_REQUESTS)
+
+    for key in ("captured", "declined", "refunded", "voided"):
+        assert (await till.payments.process(charge(key))).state.lower() == key
+    for key in ("declined", "refunded", "voided"):
+        assert (await till.payments.refund(key, "again")).state.lower() == key

@@ -3,6 +3,8 @@
 import configparser
 import json
 import shlex
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,13 @@ from infra.local.errors import StackError
 from infra.local.programs import Program, base_environment, programs, replicas_at_start
 from infra.local.settings import LocalSettings
 from infra.local.state import LONGEST_SOCKET_PATH, MARKER, StateDirectory
+
+
+@pytest.fixture(autouse=True)
+def _short_directories_go_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as made:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", made)
+        yield
 
 
 def state_in(directory: Path) -> StateDirectory:
@@ -107,16 +116,30 @@ def test_programs_inherit_nothing_of_the_shell_that_could_change_them(
     assert inherited[MARKER] == str(tmp_path)
 
 
-def test_a_deep_state_directory_gets_a_short_private_socket(tmp_path: Path) -> None:
+def test_a_deep_state_directory_gets_a_short_private_socket_that_goes_away_with_the_stack(tmp_path: Path) -> None:
     deep = StateDirectory(tmp_path / ("d" * 120))
+    deep.create()
     socket = deep.socket()
     assert len(str(socket)) <= LONGEST_SOCKET_PATH
     assert socket.parent.stat().st_mode & 0o777 == 0o700
-    socket.parent.rmdir()
+    deep.remove_socket()
+    assert not socket.parent.exists()
+
+
+def test_a_short_socket_directory_is_found_again_from_another_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = StateDirectory(tmp_path / ("f" * 120))
+    deep.create()
+    socket = deep.socket()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/")
+    assert deep.socket() == socket
+    deep.remove_socket()
 
 
 def test_a_short_socket_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
     deep = StateDirectory(tmp_path / ("e" * 120))
+    deep.create()
     directory = deep.socket().parent
     directory.chmod(0o755)
     with pytest.raises(StackError, match="open to others"):

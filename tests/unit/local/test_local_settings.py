@@ -75,7 +75,7 @@ def test_an_empty_variable_leaves_the_file_in_force(tmp_path: Path, monkeypatch:
 
 
 def test_a_misspelt_variable_is_refused_with_the_right_name(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="HOLDFAST_REPLICAS_PAYMNET: .*HOLDFAST_REPLICAS_PAYMENT"):
+    with pytest.raises(SettingsError, match=r"HOLDFAST_REPLICAS_PAYMNET: .*HOLDFAST_REPLICAS_PAYMENT"):
         load(tmp_path / "none.toml", {"HOLDFAST_REPLICAS_PAYMNET": "2"})
 
 

@@ -4,16 +4,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from services.order.inventory_client import HoldRefused
 from services.order.orders import Superseded
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.problems import Problem
-from tests.unit.order.partners import Fuse, Killed
-from tests.unit.order.world import World, captured, new_order
+from tests.integration.order.partners import Fuse, Killed
+from tests.integration.order.world import World, captured, new_order
 
 
 @pytest.fixture
-async def world(sqlite_url: str) -> AsyncIterator[World]:
-    world = World(sqlite_url)
+async def world(database_url: str) -> AsyncIterator[World]:
+    world = World(database_url)
     await world.start()
     yield world
     await world.close()
@@ -46,6 +47,16 @@ async def test_stock_that_is_gone_between_check_and_hold_answers_409_and_charges
     world.inventory.quote = then_sold_out
     order, answer, _ = await world.place()
     assert (order.state, answer["status"], world.payment.charges) == (State.REJECTED, 409, [])
+
+
+async def test_an_order_rejected_after_a_retry_leaves_a_tombstone_against_the_first_attempt(world: World) -> None:
+    async def refuse_the_second_attempt(_order_id, basket, _ttl_seconds):
+        raise HoldRefused([{"sku": "mug", "quantity": 1, "available": 0}], attempt=2)
+
+    world.inventory.reserve = refuse_the_second_attempt
+    order, answer, _ = await world.place()
+    assert (order.state, answer["status"]) == (State.REJECTED, 409)
+    assert world.inventory.holds[order.id][0] == "RELEASED"
 
 
 async def test_a_short_basket_is_refused_before_anything_is_written(world: World) -> None:
@@ -229,14 +240,15 @@ async def _cancelled(world: World) -> None:
     "story", [_all_well, _declined, _queued, _hold_expired, _cancelled], ids=lambda s: s.__name__[1:]
 )
 async def test_an_order_killed_at_any_point_ends_with_money_and_stock_in_agreement(
-    story: Story, tmp_path, sqlite_url: str
+    story: Story, database_url: str
 ) -> None:
     point = 0
     while True:
         point += 1
-        world = World(f"{sqlite_url}.{point}")
-        fuse = Fuse(point)
-        await world.start(fuse)
+        world = World(database_url)
+        await world.start()
+        await world.wipe()
+        await world.start(Fuse(point))
         killed = False
         try:
             await story(world)
