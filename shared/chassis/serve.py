@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -79,14 +80,21 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(drain_seconds)),
             )
         )
-        self._watchdog = threading.Timer(drain_seconds + _AFTER_DRAIN_SECONDS, _cut_short)
-        self._watchdog.daemon = True
+        # a thread that waits already, woken through a pipe: a signal handler may run while any lock is held
+        self._woken_by, self._wake = os.pipe()
+        seconds = drain_seconds + _AFTER_DRAIN_SECONDS
+        threading.Thread(target=self._cut_short, args=(seconds,), name="watchdog", daemon=True).start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain."""
         super().handle_exit(sig, frame)
-        if not self._watchdog.ident:
-            self._watchdog.start()
+        os.write(self._wake, b"!")
+
+    def _cut_short(self, seconds: float) -> None:
+        os.read(self._woken_by, 1)
+        time.sleep(seconds)
+        log.error("the drain did not end in time")
+        os._exit(EX_SOFTWARE)
 
     def outlive_signals(self) -> None:
         """Make the process end with 0 after the drain.
@@ -96,11 +104,6 @@ class _Server(uvicorn.Server):
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: setattr(self, "should_exit", True))
-
-
-def _cut_short() -> None:
-    log.error("the drain did not end in time")
-    os._exit(EX_SOFTWARE)
 
 
 def _explain(failure: Exception | None) -> NoReturn:
