@@ -38,6 +38,7 @@ class Chassis:
         self.settings, self.version, self.migrations = settings, version, migrations
         self.title, self.description = title, description
         self.started_at = time.time()
+        self.start_failure: Exception | None = None
         self.metrics = CollectorRegistry()
         self.database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
         self.health = Health()
@@ -112,6 +113,10 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
                 finally:
                     chassis.health.draining = True
                     await chassis.background.stop()
+        except Exception as error:
+            if not chassis.health.started:
+                chassis.start_failure = error  # `serve` tells by it whether another start may help
+            raise
         finally:
             await chassis.database.close()
             log.info("service stopped")

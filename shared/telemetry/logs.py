@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -14,7 +15,6 @@ from shared.telemetry.output import LineLogger, LineOutput
 from shared.telemetry.redaction import redacted
 
 _NOISY = ("uvicorn.access", "httpx", "httpcore", "alembic.runtime.migration", "aiosqlite", "asyncio")
-_STANDARD_OUTPUT = 1
 _OURS = ("timestamp", "level", "service", "instance", "trace_id")
 """Fields that hold nothing of a caller's, and whose digits may look like a card's."""
 
@@ -56,7 +56,7 @@ def _descriptor() -> int:
     try:
         return sys.stdout.fileno()
     except (OSError, ValueError, AttributeError):  # closed, or replaced by something that is no file
-        return _STANDARD_OUTPUT
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 class _Handler(logging.Handler):
