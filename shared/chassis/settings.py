@@ -31,7 +31,7 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=0, ge=0, le=65535)
     service_port: int = Field(default=0, ge=0, le=65535)
     database_url: SecretStr
-    sqlite_synchronous: Literal["full", "normal"] = "full"
+    sqlite_synchronous: Literal["full", "normal"] = "normal"
     nats_url: str = ""
     nats_password: SecretStr = SecretStr("")
     prometheus_url: str = ""
