@@ -59,7 +59,7 @@ class AdaptiveBulkhead(Bulkhead):
 
     def _learn(self, start: float, active: int, *, dropped: bool) -> None:
         now = self._now()
-        if not self.gradient.record(now, now - start, active, dropped=dropped):
+        if not self.gradient.record(now, now - start, max(active, self._active), dropped=dropped):
             return
         before, self._limit = self._limit, self.gradient.limit
         gradient = self.gradient
