@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from shared.resilience.prometheus import ResilienceCollector
 
 from services.order.api import router
 from services.order.service import Service
@@ -14,6 +13,7 @@ from shared.chassis.app import Chassis, build_app
 from shared.chassis.health import Check
 from shared.chassis.problems import Problem
 from shared.resilience import BulkheadFull
+from shared.resilience.prometheus import ResilienceCollector
 
 VERSION = "1.0.0"
 
@@ -44,7 +44,7 @@ def create_app(settings: OrderSettings) -> FastAPI:
 async def _answer_full(request: Request, error: Exception) -> Response:
     retry_after = str(math.ceil(getattr(error, "retry_after", 1.0)))
     problem = Problem(503, "overloaded", "Too much load", "try again shortly", headers={"Retry-After": retry_after})
-    return problem.response(request.url.path)
+    return problem.response(request.scope["path"])
 
 
 def _broker_check(service: Service) -> Check:
