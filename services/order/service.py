@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import aiohttp
 from fastapi import FastAPI
 from opentelemetry import trace
 from prometheus_client import Counter
 
 from services.order import tables
 from services.order.checkout import Checkout
-from services.order.downstream import ServiceClient, http_client
+from services.order.downstream import ServiceClient, http_session
 from services.order.inventory_client import InventoryServiceClient
 from services.order.orders import Orders
 from services.order.payment_client import PaymentServiceClient
@@ -34,7 +34,7 @@ class Service:
     `doorkeeper` is the pipeline that bounds how many checkouts run at once: the rest wait for their turn, in order.
     """
 
-    http: httpx.AsyncClient
+    session: aiohttp.ClientSession
     payment: PaymentServiceClient
     inventory: InventoryServiceClient
     checkout: Checkout
@@ -63,8 +63,8 @@ class Service:
     async def resources(self, app: FastAPI) -> AsyncIterator[None]:
         """Open the clients and the broker, and register the background tasks."""
         settings = self.settings
-        async with http_client(settings.max_connections) as http:
-            self.http = http
+        async with http_session(settings.max_connections) as session:
+            self.session = session
             self.payment = PaymentServiceClient(
                 self._client("payment", settings.payment_url), self.registry, self.chassis.metrics
             )
@@ -103,4 +103,4 @@ class Service:
 
     def _client(self, service: str, url: str) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), self.http)
+        return ServiceClient(service, url, TokenSigner("order", service, key), self.session)
