@@ -84,6 +84,10 @@ types: dev ## mypy --strict
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
 
+.PHONY: bench-order
+bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
+	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
+
 ci: ## what a submission must pass
 	@bash .ci/run
 

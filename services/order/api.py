@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-import aiohttp
+import httpx
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from services.order import error_budget
@@ -111,8 +111,8 @@ async def get_error_budget(request: Request) -> ErrorBudget:
         traffic = error_budget.from_registry(chassis.metrics)
         return error_budget.check_error_budget(traffic, "no Prometheus is configured", own)
     try:
-        traffic = await error_budget.from_prometheus(service.session, url)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        traffic = await error_budget.from_prometheus(service.http, url)
+    except (httpx.HTTPError, ValueError) as error:
         traffic = error_budget.from_registry(chassis.metrics)
         return error_budget.check_error_budget(traffic, f"Prometheus does not answer ({type(error).__name__})", own)
     return error_budget.check_error_budget(traffic, "Prometheus", error_budget.WINDOW)

@@ -4,12 +4,15 @@ What an answer means for an order is for the clients built on it (`payment_clien
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import httpx
 import orjson
+from httpx_aiohttp import AiohttpTransport
 from opentelemetry import propagate
 
 from shared.chassis.auth import TokenSigner
@@ -18,6 +21,8 @@ from shared.resilience import DEADLINE_HEADER, current_attempt, format_deadline,
 _CONNECT_SECONDS = 1.0
 _BACKSTOP_SECONDS = 10.0
 """The policies' timeouts are shorter; this one holds where a policy's timeout is switched off."""
+
+_TIMEOUT = httpx.Timeout(_BACKSTOP_SECONDS, connect=_CONNECT_SECONDS).as_dict()
 
 _RETRIABLE = frozenset((408, 425, 429))
 
@@ -31,14 +36,6 @@ class UpstreamUnavailable(Exception):
     def __init__(self, service: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(f"{service} answered {status}")
         self.service, self.status, self.retry_after = service, status, retry_after
-
-
-class UpstreamUnreachable(Exception):
-    """No answer: there was no connection to be had, or it was lost; the request may have taken effect."""
-
-    def __init__(self, service: str, reason: str) -> None:
-        super().__init__(f"{service} was not reached: {reason}")
-        self.service = service
 
 
 class UpstreamRefused(Exception):
@@ -65,31 +62,35 @@ class Answer:
 class ServiceClient:
     """Calls one service, as one attempt: no policy is applied here."""
 
-    def __init__(self, service: str, base_url: str, signer: TokenSigner, session: aiohttp.ClientSession) -> None:
-        self._service, self._base, self._signer, self._session = service, base_url.rstrip("/"), signer, session
+    def __init__(self, service: str, base_url: str, signer: TokenSigner, transport: httpx.AsyncBaseTransport) -> None:
+        self._service, self._base, self._signer, self._transport = service, base_url.rstrip("/"), signer, transport
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, new: bool = False) -> Answer:
         """One request.
 
         new: it is for an order that is not begun yet, so it may be shed before those under way
-        Raises `UpstreamUnavailable`, `UpstreamUnreachable`.
+        Raises `UpstreamUnavailable`, `httpx.TransportError`.
         """
-        content = None if body is None else orjson.dumps(body)
-        headers = self._headers(new=new)
+        request = httpx.Request(
+            method,
+            self._base + path,
+            content=b"" if body is None else orjson.dumps(body),
+            headers=self._headers(new=new),
+            extensions={"timeout": _TIMEOUT},
+        )
+        # not through a client: redirects, cookies and hooks are not for calls between services, and double the cost
+        response = await self._transport.handle_async_request(request)
         try:
-            async with self._session.request(
-                method, self._base + path, data=content, headers=headers, allow_redirects=False
-            ) as response:
-                status, retry_after = response.status, response.headers.get("retry-after")
-                answer = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnreachable(self._service, f"{type(error).__name__}: {error}") from error
-        if status >= 500 or status in _RETRIABLE:
-            raise UpstreamUnavailable(self._service, status, _retry_after(retry_after))
+            await response.aread()
+        finally:
+            await response.aclose()
+        if response.status_code >= 500 or response.status_code in _RETRIABLE:
+            retry_after = _retry_after(response.headers.get("retry-after"))
+            raise UpstreamUnavailable(self._service, response.status_code, retry_after)
         try:
-            return Answer(status, orjson.loads(answer))
+            return Answer(response.status_code, orjson.loads(response.content))
         except orjson.JSONDecodeError:
-            raise UpstreamUnavailable(self._service, status) from None
+            raise UpstreamUnavailable(self._service, response.status_code) from None
 
     def refused(self, answer: Answer) -> UpstreamRefused:
         """The error for an answer that the caller has no meaning for."""
@@ -111,11 +112,16 @@ class ServiceClient:
         return headers
 
 
-def http_session(max_connections: int) -> aiohttp.ClientSession:
-    """The connections to all services. aiohttp without httpx in front: a call costs a third of the CPU time."""
-    connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=30, ssl=_no_tls())
-    timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_BACKSTOP_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout)
+@asynccontextmanager
+async def http_transport(max_connections: int) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    """httpx over aiohttp's connections: several times the throughput of httpx's own transport."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=30, ssl=_no_tls())
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    async with AiohttpTransport(client=session, verify=_no_tls()) as transport:
+        yield transport
 
 
 def _no_tls() -> ssl.SSLContext:

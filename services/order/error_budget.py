@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import aiohttp
-import orjson
+import httpx
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
@@ -85,12 +84,12 @@ def check_error_budget(traffic: Traffic, source: str, window: str) -> ErrorBudge
     )
 
 
-async def from_prometheus(session: aiohttp.ClientSession, url: str) -> Traffic:
-    """Traffic of all replicas over the window. Raises `aiohttp.ClientError`, `TimeoutError`, `ValueError`."""
+async def from_prometheus(http: httpx.AsyncClient, url: str) -> Traffic:
+    """Traffic of all replicas over the window. Raises `httpx.HTTPError`; `ValueError`: not Prometheus' answer."""
     return Traffic(
-        requests=await _query(session, url, _TOTAL) or 0.0,
-        failed=await _query(session, url, _FAILED) or 0.0,
-        p99_seconds=await _query(session, url, _P99),
+        requests=await _query(http, url, _TOTAL) or 0.0,
+        failed=await _query(http, url, _FAILED) or 0.0,
+        p99_seconds=await _query(http, url, _P99),
     )
 
 
@@ -126,12 +125,11 @@ def _verdict(percent_left: float) -> tuple[Status, str]:
     return "HEALTHY", "Continue normal operations."
 
 
-async def _query(session: aiohttp.ClientSession, url: str, query: str) -> float | None:
-    address, limit = f"{url.rstrip('/')}/api/v1/query", aiohttp.ClientTimeout(total=_QUERY_SECONDS)
-    async with session.get(address, params={"query": query}, timeout=limit, raise_for_status=True) as response:
-        answer = await response.read()
+async def _query(http: httpx.AsyncClient, url: str, query: str) -> float | None:
+    response = await http.get(f"{url.rstrip('/')}/api/v1/query", params={"query": query}, timeout=_QUERY_SECONDS)
+    response.raise_for_status()
     try:
-        result = orjson.loads(answer)["data"]["result"]
+        result = response.json()["data"]["result"]
         value = float(result[0]["value"][1]) if result else None
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError("not an answer of Prometheus") from error

@@ -10,16 +10,17 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from services.order.downstream import Answer, ServiceClient, UpstreamUnavailable, UpstreamUnreachable
+from services.order.downstream import Answer, ServiceClient, UpstreamUnavailable
 from services.order.orders import Order
 from shared.resilience import DeadlineExceeded, Registry, ResilienceError
 
 log = structlog.get_logger()
 
-UNAVAILABLE = (ResilienceError, UpstreamUnavailable, UpstreamUnreachable, TimeoutError)
+UNAVAILABLE = (ResilienceError, UpstreamUnavailable, httpx.TransportError, TimeoutError)
 """What may come out of a guarded call when the other side did not answer in time, or at all."""
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -82,8 +83,10 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(drain_seconds)),
             )
         )
-        self._watchdog = threading.Timer(drain_seconds + _AFTER_DRAIN_SECONDS, _cut_short)
-        self._watchdog.daemon = True
+        # a thread that waits already, woken through a pipe: a signal handler may run while any lock is held
+        self._woken_by, self._wake = os.pipe()
+        seconds = drain_seconds + _AFTER_DRAIN_SECONDS
+        threading.Thread(target=self._cut_short, args=(seconds,), name="watchdog", daemon=True).start()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen; what was made for that stays, and the garbage collector need not look at it again."""
@@ -95,8 +98,13 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain."""
         super().handle_exit(sig, frame)
-        if not self._watchdog.ident:
-            self._watchdog.start()
+        os.write(self._wake, b"!")
+
+    def _cut_short(self, seconds: float) -> None:
+        os.read(self._woken_by, 1)
+        time.sleep(seconds)
+        log.error("the drain did not end in time")
+        os._exit(EX_SOFTWARE)
 
     def outlive_signals(self) -> None:
         """Make the process end with 0 after the drain.
@@ -106,11 +114,6 @@ class _Server(uvicorn.Server):
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: setattr(self, "should_exit", True))
-
-
-def _cut_short() -> None:
-    log.error("the drain did not end in time")
-    os._exit(EX_SOFTWARE)
 
 
 def _explain(failure: Exception | None) -> NoReturn:

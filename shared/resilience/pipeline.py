@@ -1,6 +1,7 @@
 """The pipeline: the layers of one dependency, in one order.
 
-    deadline -> fallback -> retry (with its budget) -> hedge -> circuit breaker -> bulkhead -> attempt timeout -> call
+    deadline -> fallback -> cache -> retry (with its budget) -> hedge -> circuit breaker -> rate limiter -> bulkhead
+        -> attempt timeout -> faults -> call
 
     answer = await pipeline.call(client.charge, order, idempotent=True, fallback=queue_for_later)
 
@@ -11,30 +12,55 @@ A layer that is switched off is not in the chain at all, so it costs nothing.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial, wraps
 from random import Random
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
+from tenacity.wait import wait_base
+
+from shared.resilience.adaptive_bulkhead import AdaptiveBulkhead
 from shared.resilience.budget import RetryBudget
 from shared.resilience.bulkhead import Bulkhead
+from shared.resilience.cache import Cache
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.deadline import Deadline
 from shared.resilience.errors import SyncCallableError
 from shared.resilience.events import Event, EventBus, LayerSwitched, Listener
 from shared.resilience.fallback import Fallback, FallbackLayer, Fallbacks
+from shared.resilience.faults import Faults
 from shared.resilience.hedge import Hedge
 from shared.resilience.invocation import Invocation, Step, attempt
+from shared.resilience.rate_limiter import RateLimiter
 from shared.resilience.retry import Retry
-from shared.resilience.settings import BulkheadConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig
+from shared.resilience.settings import (
+    AdaptiveBulkheadConfig,
+    BulkheadConfig,
+    CacheConfig,
+    CircuitBreakerConfig,
+    HedgeConfig,
+    RateLimiterConfig,
+    RetryConfig,
+)
 from shared.resilience.timeout import Timeout
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 # From the outside in.
-ORDER = ("deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead", "timeout")
+ORDER = (
+    "deadline",
+    "fallback",
+    "cache",
+    "retry",
+    "hedge",
+    "circuit_breaker",
+    "rate_limiter",
+    "bulkhead",
+    "timeout",
+    "faults",
+)
 
 
 class _Shared(TypedDict):
@@ -50,6 +76,7 @@ class Pipeline:
 
     deadline: seconds for a whole call with its retries
     timeout:  seconds for one attempt
+    backoff:  one of tenacity's wait strategies, in place of the one that `retry` describes
     """
 
     def __init__(
@@ -58,11 +85,14 @@ class Pipeline:
         *,
         deadline: float | None = None,
         fallbacks: tuple[Fallback[Any], ...] = (),
+        cache: CacheConfig | None = None,
         retry: RetryConfig | None = None,
+        backoff: wait_base | None = None,
         budget: RetryBudget | None = None,
         hedge: HedgeConfig | None = None,
         circuit_breaker: CircuitBreaker | CircuitBreakerConfig | None = None,
-        bulkhead: BulkheadConfig | None = None,
+        rate_limiter: RateLimiterConfig | None = None,
+        bulkhead: BulkheadConfig | AdaptiveBulkheadConfig | None = None,
         timeout: float | None = None,
         idempotent: bool = False,
         clock: Clock = SYSTEM_CLOCK,
@@ -81,12 +111,15 @@ class Pipeline:
         own = _Shared(clock=clock, events=self.events)
         self.deadline = Deadline(name, deadline, clock=clock)
         self.fallback = FallbackLayer(name, fallbacks, **own)
-        self.retry = Retry(name, retry, budget=budget, random=random, **own) if retry else None
+        self.cache = Cache(name, cache, **own) if cache else None
+        self.retry = Retry(name, retry, budget=budget, strategy=backoff, random=random, **own) if retry else None
         self.hedge = Hedge(name, hedge, budget=budget, **own) if hedge else None
-        self.bulkhead = Bulkhead(name, bulkhead, **own) if bulkhead else None
+        self.rate_limiter = RateLimiter(name, rate_limiter, **own) if rate_limiter else None
+        self.bulkhead = _bulkhead(name, bulkhead, own) if bulkhead else None
         self.timeout = Timeout(name, timeout, **own)
         # Holds attempts to the caller's deadline when there is no timeout, or when it is switched off.
         self._deadline_only = Timeout(name, None, **own)
+        self.faults = Faults(name, random=random, on_change=self._rebuild, **own)
         self._runs = self._present()
         self._enabled = dict.fromkeys(self._runs, True)
         self._chain = self._build()
@@ -97,17 +130,20 @@ class Pipeline:
         *args: Any,
         idempotent: bool | None = None,
         fallback: Fallbacks[T] | None = None,
+        cache_key: Hashable | None = None,
         **kwargs: Any,
     ) -> T:
         """Await `fn(*args, **kwargs)` behind all layers that are on.
 
         idempotent: safe to repeat; None: as set for the pipeline
         fallback:   awaited with the error, to answer in the place of `fn`
+        cache_key:  what the answer is kept under, if the pipeline has a cache
 
         Raises what `fn` raised, or a ResilienceError.
         """
         safe = self.idempotent if idempotent is None else idempotent
-        result: T = await self._chain(Invocation(fn, args, kwargs, idempotent=safe, fallback=fallback))
+        invocation = Invocation(fn, args, kwargs, idempotent=safe, fallback=fallback, cache_key=cache_key)
+        result: T = await self._chain(invocation)
         return result
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -132,7 +168,7 @@ class Pipeline:
         if layer not in self._enabled:
             raise ValueError(f"pipeline {self.name!r} has no layer {layer!r}, only: {', '.join(self._enabled)}")
         self._enabled[layer] = enabled
-        self._chain = self._build()
+        self._rebuild()
         self.events.publish(LayerSwitched(self.name, self._clock.monotonic(), layer, enabled))
 
     def subscribe(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
@@ -157,25 +193,33 @@ class Pipeline:
         runs: dict[str, Callable[..., Awaitable[Any]] | None] = {
             "deadline": self.deadline.run,
             "fallback": self.fallback.run,
+            "cache": self.cache.run if self.cache is not None else None,
             "retry": self.retry.run if self.retry is not None else None,
             "hedge": self.hedge.run if self.hedge is not None else None,
             "circuit_breaker": self.circuit_breaker.call if self.circuit_breaker is not None else None,
+            "rate_limiter": self.rate_limiter.run if self.rate_limiter is not None else None,
             "bulkhead": self.bulkhead.run if self.bulkhead is not None else None,
             "timeout": self.timeout.run if self.timeout.duration is not None else None,
+            "faults": self.faults.run,
         }
         return {layer: run for layer in ORDER if (run := runs[layer]) is not None}
+
+    def _rebuild(self) -> None:
+        self._chain = self._build()
 
     def _build(self) -> Step:
         """The chain of the layers that are on, from the call outwards."""
         enabled = self._enabled
         step: Step = attempt
         self.timeout.propagate = enabled["deadline"]
-        if enabled["deadline"] and not enabled.get("timeout"):
-            step = partial(self._deadline_only.run, step)
+        self.faults.allowed = enabled["faults"]
         for layer in reversed(ORDER):
-            if layer == "fallback":
+            if layer == "cache":
+                # What the cache answers by itself is no call to the dependency.
                 step = self._counted(step)
-            if enabled.get(layer):
+            if layer == "timeout" and enabled["deadline"] and not enabled.get("timeout"):
+                step = partial(self._deadline_only.run, step)
+            elif enabled.get(layer) and (layer != "faults" or self.faults.active):
                 step = partial(self._runs[layer], step)
         return step
 
@@ -186,3 +230,9 @@ class Pipeline:
         if self._enabled.get("retry"):
             return partial(self.budget.count, step)
         return partial(self.budget.count_and_report, step) if self._enabled.get("hedge") else step
+
+
+def _bulkhead(name: str, config: BulkheadConfig | AdaptiveBulkheadConfig, own: _Shared) -> Bulkhead:
+    if isinstance(config, AdaptiveBulkheadConfig):
+        return AdaptiveBulkhead(name, config, **own)
+    return Bulkhead(name, config, **own)

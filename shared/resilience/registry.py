@@ -77,10 +77,12 @@ class Registry:
         return Pipeline(
             name,
             deadline=instance.deadline,
+            cache=instance.cache,
             retry=instance.retry,
             budget=budget,
             hedge=instance.hedge,
             circuit_breaker=breaker,
+            rate_limiter=instance.rate_limiter,
             bulkhead=instance.bulkhead,
             timeout=None if instance.timeout is None else instance.timeout.duration,
             idempotent=instance.idempotent,

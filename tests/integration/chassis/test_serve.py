@@ -108,11 +108,9 @@ def test_a_start_that_cannot_succeed_says_why_in_one_line_and_by_its_exit_code(s
         taken.listen()
         port = str(taken.getsockname()[1])
         expected = [
-            (start(ADMIN_TOKEN="hunter2"), 78, "ADMIN_TOKEN: "),
+            (start(ADMIN_TOKEN="hunter2", INSTANCE="hunter2 hunter2"), 78, "ADMIN_TOKEN: "),
             (start(DATABASE_URL="postgres://root:hunter2@db/x"), 78, "DATABASE_URL: "),
-            (start(PORT="1", INSTANCE="hunter2 hunter2"), 78, "INSTANCE: "),
             (start(PORT=port), 75, f"127.0.0.1:{port}: Address already in use"),
-            (start(SERVICE_PORT=port), 75, f"127.0.0.1:{port}: Address already in use"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/file/db"), 75, "unable to open database file"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/newer.sqlite"), 78, "at revision 0099, newer than"),
         ]
@@ -149,8 +147,8 @@ def test_sigterm_answers_what_is_in_flight_refuses_the_rest_and_ends_with_0(star
 
 def test_a_second_signal_changes_nothing(start: Start) -> None:
     service = start().wait_ready()
-    service.process.send_signal(signal.SIGTERM)
-    service.process.send_signal(signal.SIGTERM)
+    for _ in range(5):
+        service.process.send_signal(signal.SIGTERM)
     code, out, err = service.end()
     assert (code, err) == (0, "")
     assert json.loads(out.splitlines()[-1])["service"] == "tiny"

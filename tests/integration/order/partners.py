@@ -6,9 +6,9 @@ They stand in at our own edge (the two client classes), so that a test can kill 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import httpx
 from sqlalchemy import Connection
 
-from services.order.downstream import UpstreamUnreachable
 from services.order.inventory_client import Basket, HoldGone, HoldRefused, Quote
 from services.order.orders import Order
 from services.order.payment_client import PaymentOutcome, PaymentStatus
@@ -104,7 +104,7 @@ class Inventory:
     def _reach(self) -> None:
         self.fuse.point()
         if self.down:
-            raise UpstreamUnreachable("inventory", "down")
+            raise httpx.ConnectError("inventory is down")
 
 
 class Payment:
@@ -131,7 +131,7 @@ class Payment:
     async def process_payment(self, order: Order) -> PaymentOutcome:
         self.fuse.point()
         if self.down:
-            return PaymentOutcome(PaymentStatus.PENDING, reason="UpstreamUnreachable")
+            return PaymentOutcome(PaymentStatus.PENDING, reason="ConnectError")
         outcome = self.charge(order.id)
         self.fuse.point()
         return PaymentOutcome(PaymentStatus.PENDING, reason="AttemptTimeout") if self.loses_answers else outcome
@@ -145,7 +145,7 @@ class Payment:
     async def refund(self, order_id: str, _reason: str) -> PaymentOutcome:
         self.fuse.point()
         if self.down:
-            raise UpstreamUnreachable("payment", "down")
+            raise httpx.ConnectError("payment is down")
         if self.status.get(order_id) is PaymentStatus.CAPTURED:
             self.refunds.append(order_id)
             self.status[order_id] = PaymentStatus.REFUNDED
