@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
+from shared.chassis.inserts import insert_unless
 from shared.messaging import Outbox
 
 _DETAIL_LENGTH = 200
@@ -25,6 +25,7 @@ _all = tables.orders.c
 _BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
 _BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
 _DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
+_BEGIN = insert_unless(tables.orders, "idempotency_key")
 _CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
 _ADD_STEP = insert(tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
@@ -100,8 +101,6 @@ class Orders:
 
     def __init__(self, database: Database, outbox: Outbox, clock: Clock, *, lease_ms: int = 8_000) -> None:
         self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
-        insert_orders = (sqlite.insert if database.is_sqlite else postgresql.insert)(tables.orders)
-        self._begin = insert_orders.on_conflict_do_nothing(index_elements=["idempotency_key"])
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -122,7 +121,7 @@ class Orders:
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
         def begin(connection: Connection) -> bool:
-            if connection.execute(self._begin, values).rowcount != 1:
+            if connection.execute(_BEGIN, values).one_or_none() is None:
                 return False
             connection.execute(_ADD_STEP, step)
             return True
