@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from shared.resilience.prometheus import ResilienceCollector
 
 from services.order.api import router
 from services.order.service import Service
@@ -14,6 +13,7 @@ from shared.chassis.app import Chassis, build_app
 from shared.chassis.health import Check
 from shared.chassis.problems import Problem
 from shared.resilience import BulkheadFull
+from shared.resilience.prometheus import ResilienceCollector
 
 VERSION = "1.0.0"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,15 @@ class Bulkhead:
         """Give a slot back; the first in line gets it."""
         self._active = max(0, self._active - 1)
         self._admit()
+
+    def keep(self) -> Callable[[], None]:
+        """Keep the slot of the call that is running beyond its end. Returns what gives it back; call that once.
+
+        For what goes on after the answer has begun: a body that is still being read.
+        """
+        # Until the call itself ends, in this very turn of the event loop, its slot counts twice.
+        self._active += 1
+        return self.release
 
     async def _wait(self, longest: float) -> bool:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
