@@ -4,47 +4,29 @@ The semantics are Resilience4j's. Where this breaker does more, the comment says
 takes no locks.
 """
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NewType, TypeVar
+from typing import Any, TypeVar
 
 from shared.resilience.circuit_breaker import rules
-from shared.resilience.circuit_breaker.state import (
-    ADMITTING,
-    CircuitBreakerSnapshot,
-    IllegalTransitionError,
-    State,
-    Total,
-    log_transition,
-)
-from shared.resilience.circuit_breaker.windows import CountWindow, TimeWindow
-from shared.resilience.clock import SYSTEM_CLOCK, Clock, Timer
+from shared.resilience.circuit_breaker.machine import Permit, StateMachine
+from shared.resilience.circuit_breaker.state import CircuitBreakerSnapshot, State, Total
+from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.errors import CallNotPermitted
-from shared.resilience.events import (
-    BreakerReset,
-    CallFailed,
-    CallIgnored,
-    CallRefused,
-    CallSlow,
-    CallSucceeded,
-    EventBus,
-    StateTransition,
-)
+from shared.resilience.events import CallFailed, CallIgnored, CallRefused, CallSlow, CallSucceeded, EventBus
+from shared.resilience.mode import MODE
 from shared.resilience.settings import CircuitBreakerConfig
 
 T = TypeVar("T")
 logger = logging.getLogger("holdfast.resilience")
 
-# The generation of the state that admitted the call. An outcome that comes back with another one is not charged.
-Permit = NewType("Permit", int)
-
-
 _DISABLED = State.DISABLED
 _HALF_OPEN = State.HALF_OPEN
+# Admitted whatever the state: a generation that never was, so that the outcome is charged to none.
+_OUTSIDE = Permit(0)
 
 
-class CircuitBreaker:
+class CircuitBreaker(StateMachine):
     """One breaker. Use `await breaker.call(fn)`, or the permit by hand:
 
     permit = breaker.acquire()                      # raises CallNotPermitted; try_acquire() returns None instead
@@ -62,32 +44,11 @@ class CircuitBreaker:
         clock: Clock = SYSTEM_CLOCK,
         events: EventBus | None = None,
     ) -> None:
-        self.name = name
-        self.config = config = config or CircuitBreakerConfig()
-        self.events = events or EventBus()
-        self._clock = clock
-        self._now = clock.monotonic
-        self._slow_after = config.slow_call_duration_threshold
-        self._is_failure = config.record_result
-
+        super().__init__(name, config, clock=clock, events=events)
+        self._slow_after = self.config.slow_call_duration_threshold
+        self._is_failure = self.config.record_result
         self._successful_calls = self._failed_calls = self._ignored_calls = self._not_permitted = 0
         self._successful_seconds = self._failed_seconds = self._ignored_seconds = 0.0
-
-        self._state = State.CLOSED
-        self._admitting = True
-        self._generation = Permit(1)
-        self._window: CountWindow | TimeWindow = rules.fresh_window(self.config, self._now)
-        self._minimum = rules.minimum_of_window(self.config)
-        self._reported: frozenset[str] = frozenset()
-        self._reopenings = 0
-        self._trials_left = self._trials_running = 0
-        self._stays_until = float("inf")
-        self._timer: Timer | None = None
-
-    @property
-    def state(self) -> State:
-        """The present state. Reading it changes nothing, even when the open wait is over."""
-        return self._state
 
     # -- the call ------------------------------------------------------------------------------------------------
 
@@ -136,6 +97,8 @@ class CircuitBreaker:
             self._trials_left -= 1
             self._trials_running += 1
             return self._generation
+        if MODE.all_closed:
+            return _OUTSIDE
         self._not_permitted += 1
         self.events.publish(CallRefused(self.name, self._now(), self._state))
         return None
@@ -201,6 +164,8 @@ class CircuitBreaker:
 
     def _evaluate(self) -> None:
         """The window holds enough calls to judge: open, close, or stay."""
+        if MODE.all_closed:
+            return
         exceeded = rules.exceeded(self.name, self._now(), self.config, self._window)
         generation = self._generation
         for event in exceeded:
@@ -221,93 +186,6 @@ class CircuitBreaker:
         except Exception:
             logger.exception("record_result of circuit breaker %s failed; counted as a success", self.name)
             return False
-
-    # -- transitions ---------------------------------------------------------------------------------------------
-
-    def transition_to_closed(self) -> None:
-        """Admit calls again, with an empty window and the open wait back at its beginning."""
-        self._transition(State.CLOSED)
-
-    def transition_to_open(self, wait: float | None = None) -> None:
-        """Refuse calls for `wait` seconds (None: as configured). When OPEN already, the wait starts anew."""
-        self._transition(State.OPEN, wait)
-
-    def transition_to_half_open(self) -> None:
-        """Admit the trial calls. IllegalTransitionError: CLOSED."""
-        self._transition(State.HALF_OPEN)
-
-    def transition_to_forced_open(self) -> None:
-        """Refuse all calls until told otherwise."""
-        self._transition(State.FORCED_OPEN)
-
-    def transition_to_disabled(self) -> None:
-        """Admit all calls and record nothing."""
-        self._transition(State.DISABLED)
-
-    def transition_to_metrics_only(self) -> None:
-        """Admit all calls, record them, and never open."""
-        self._transition(State.METRICS_ONLY)
-
-    def reset(self) -> None:
-        """CLOSED with an empty window, from any state."""
-        self._transition(State.CLOSED)
-        self.events.publish(BreakerReset(self.name, self._now()))
-
-    def _transition(self, after: State, wait: float | None = None) -> None:
-        before = self._state
-        if before is State.CLOSED and after is State.HALF_OPEN:
-            raise IllegalTransitionError(self.name, before, after)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        # All of the new state is in place before anybody hears of it.
-        self._generation = Permit(self._generation + 1)
-        self._state = after
-        self._admitting = after in ADMITTING
-        self._reported = frozenset()
-        self._trials_left = self._trials_running = 0
-        self._stays_until = float("inf")
-        if after is State.OPEN:
-            self._enter_open(before, wait)
-        elif after is State.HALF_OPEN:
-            self._enter_half_open()
-        else:
-            self._window = rules.fresh_window(self.config, self._now)
-            self._minimum = rules.minimum_of_window(self.config)
-        if after is State.CLOSED:
-            self._reopenings = 0
-        if before is not after:
-            self._announce(before, after)
-
-    def _enter_open(self, before: State, wait: float | None) -> None:
-        # The window that tripped the breaker stays readable.
-        if before is State.HALF_OPEN:
-            self._reopenings += 1
-        wait = rules.open_wait(self.config, self._reopenings) if wait is None else wait
-        self._stays_until = self._now() + wait
-        if self.config.automatic_transition:
-            self._arm(wait)
-
-    def _enter_half_open(self) -> None:
-        permitted = self.config.permitted_calls_in_half_open
-        self._window = CountWindow(permitted)
-        self._minimum = min(self.config.minimum_number_of_calls, permitted)
-        self._trials_left = permitted
-        if longest := self.config.max_wait_duration_in_half_open:
-            self._stays_until = self._now() + longest
-            self._arm(longest)
-
-    def _arm(self, delay: float) -> None:
-        # Without a running loop nothing can fire; the next acquire looks at the time by itself.
-        with contextlib.suppress(RuntimeError):
-            self._timer = self._clock.call_later(delay, self._stay_is_over)
-
-    def _stay_is_over(self) -> None:
-        self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)
-
-    def _announce(self, before: State, after: State) -> None:
-        log_transition(self.name, before, after, self._retry_after())
-        self.events.publish(StateTransition(self.name, self._now(), before, after))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -331,11 +209,3 @@ class CircuitBreaker:
             ignored=Total(self._ignored_calls, self._ignored_seconds),
             retry_after=0.0 if self._admitting else self._retry_after(),
         )
-
-    def _retry_after(self) -> float:
-        wait = rules.open_wait(self.config, self._reopenings)
-        if self._state is State.OPEN:
-            return max(0.0, self._stays_until - self._now())
-        if self._state is State.HALF_OPEN:
-            return max(0.0, min(wait, self._stays_until - self._now()))
-        return wait
