@@ -46,6 +46,12 @@ class Bulkhead:
         # first of them at once, so nobody waits while a slot is free, and nobody overtakes.
         self._waiters: deque[asyncio.Future[bool]] = deque()
 
+    def reconfigure(self, config: BulkheadConfig) -> None:
+        """Use `config` from now on. Calls that run keep their slots, also above a lower limit."""
+        self.config = config
+        self._limit = config.max_concurrent_calls
+        self._admit()
+
     async def run(self, inner: Step, invocation: Invocation) -> Any:
         """Call with a slot held. BulkheadFull, DeadlineExceeded: none came free in time; nothing was sent."""
         if self._active < self._limit:

@@ -194,6 +194,25 @@ class LayerSwitched(Event):
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigApplied(Event):
+    """A changed configuration file took effect. `name` is the file, the others are names of instances.
+
+    removed: no longer in the file; they go on as they were until a restart
+    """
+
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused(Event):
+    """A changed configuration file makes no sense, so the settings before it stay. `reason` is `file:line: reason`."""
+
+    reason: str
+
+
 # By class, the fields that hold an error.
 _ERRORS: dict[type[Event], tuple[str, ...]] = {
     CallFailed: ("error",),

@@ -14,6 +14,11 @@ def fresh_window(config: CircuitBreakerConfig, now: Callable[[], float]) -> Coun
     return CountWindow(size) if config.sliding_window_type == "count" else TimeWindow(size, now)
 
 
+def window_shape(config: CircuitBreakerConfig) -> tuple[str, int]:
+    """What two settings must have in common for one's window to serve the other."""
+    return config.sliding_window_type, config.sliding_window_size
+
+
 def minimum_of_window(config: CircuitBreakerConfig) -> int:
     """How many calls the window must hold before a rate means anything."""
     # More calls than a count window holds would never be seen; a time window has no such bound.
