@@ -80,6 +80,10 @@ lint: dev ## ruff and the import rules
 types: dev ## mypy --strict
 	@.venv/bin/mypy
 
+.PHONY: bench-start
+bench-start: dev ## time of make up, cold and warm, and memory after a load
+	@$(PYTHON_) -m tests.bench.bench_start
+
 ci: ## what a submission must pass
 	@bash .ci/run
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from sqlalchemy import Row, Select, Text, cast, or_, select
+from sqlalchemy import Row, Select, Text, bindparam, cast, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.inventory.reservation import UnknownCurrency, UnknownSku
@@ -159,9 +159,8 @@ class Catalogue:
 
     async def quote(self, items: Items, currency: str) -> list[Quote]:
         """Stock and price of each item, in the order asked. Raises `UnknownSku` or `UnknownCurrency`."""
-        statement = select(products.c.sku, products.c.free, products.c.prices).where(products.c.sku.in_(items))
         async with self._database.read() as connection:
-            found = {row.sku: row for row in await connection.execute(statement)}
+            found = {row.sku: row for row in await connection.execute(_QUOTED, {"skus": list(items)})}
         if unknown := [sku for sku in items if sku not in found]:
             raise UnknownSku(unknown)
         if any(currency not in row.prices for row in found.values()):
@@ -171,6 +170,10 @@ class Catalogue:
 
 _SHOWN: Select[Any] = select(
     products.c.sku, products.c.name, products.c.description, products.c.prices, products.c.free
+)
+# made once: it is asked for every order
+_QUOTED = select(products.c.sku, products.c.free, products.c.prices).where(
+    products.c.sku.in_(bindparam("skus", expanding=True))
 )
 
 

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, Update, case, func, select, text, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from services.inventory.reservation import (
     HoldExpired,
@@ -37,6 +37,30 @@ from shared.chassis.database import Database
 _IS_HELD = text("reservations.state = 'HELD'")
 _COLUMNS = (reservations.c.id, reservations.c.state, reservations.c.expires_at, reservations.c["items"])
 
+# made once: to make a statement, and to find its compiled form again, costs more than to run it
+_THE_ROW = reservations.c.id == bindparam("reservation_id")
+_FIND = select(*_COLUMNS).where(_THE_ROW)
+_LOCK = _FIND.with_for_update()
+_CHANGE = update(reservations).where(_THE_ROW).returning(*_COLUMNS)
+_CHANGE_HELD = update(reservations).where(_THE_ROW, _IS_HELD).returning(*_COLUMNS)
+_NEXT_EXPIRY = select(func.min(reservations.c.expires_at)).where(_IS_HELD)
+_FREE = select(products.c.sku, products.c.free).where(products.c.sku.in_(bindparam("skus", expanding=True)))
+
+
+def _moving(source: str, target: str) -> ReturningUpdate[tuple[str]]:
+    """Move stock of one product from column to column, if there is enough."""
+    count = bindparam("count", type_=BigInteger)
+    return (
+        update(products)
+        .where(products.c.sku == bindparam("of"), products.c[source] >= count)
+        .values({source: products.c[source] - count, target: products.c[target] + count})
+        .returning(products.c.sku)
+    )
+
+
+_HOLD, _SELL = _moving("free", "held"), _moving("held", "sold")
+_FREE_HELD, _FREE_SOLD = _moving("held", "free"), _moving("sold", "free")
+
 
 class Stock:
     """The reservations and the stock they move, in the service's database.
@@ -48,7 +72,9 @@ class Stock:
         self._database = database
         self._clock = clock
         self.on_hold: Callable[[int], None] = lambda _: None
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        insert = (sqlite if database.is_sqlite else postgresql).insert
+        self._take = _taking(insert(reservations))
+        self._bury = insert(reservations).on_conflict_do_nothing().returning(*_COLUMNS)
 
     async def reserve(self, reservation_id: str, items: Items, ttl_seconds: float) -> tuple[Reservation, Outcome]:
         """Hold all of `items` or none, for `ttl_seconds`.
@@ -58,29 +84,35 @@ class Stock:
         """
         now = milliseconds(self._clock)
         expires_at = now + round(ttl_seconds * 1000)
-        async with self._database.write() as connection:
-            fresh = (await connection.execute(self._taking(reservation_id, items, now, expires_at))).one_or_none()
+        new = _row(reservation_id, State.HELD, items, expires_at, now)
+
+        def reserve(connection: Connection) -> tuple[Reservation, Outcome]:
+            fresh = connection.execute(self._take, new).one_or_none()
             if fresh is None:
-                found = await self._locked(connection, reservation_id)
-                reservation, outcome = await self._take_up(connection, found, items, now, expires_at)
-            else:
-                await self._hold(connection, items)
-                reservation = _reservation(fresh)
-                # only a row that was there before is older than this call
-                outcome = Outcome.HELD if fresh.created_at == fresh.updated_at else Outcome.RETAKEN
+                return _take_up(connection, reservation_id, items, now, expires_at)
+            _hold(connection, items)
+            # only a row that was there before is older than this call
+            return _reservation(fresh), Outcome.HELD if fresh.created_at == fresh.updated_at else Outcome.RETAKEN
+
+        reservation, outcome = await self._database.transact(reserve)
         if outcome is not Outcome.REPEATED:
             self.on_hold(expires_at)
         return reservation, outcome
 
     async def commit(self, reservation_id: str) -> tuple[Reservation, Outcome]:
         """Turn the hold into a sale. Raises `HoldExpired`, `ReservationReleased`, `UnknownReservation`."""
-        async with self._database.write() as connection:
-            held = update(reservations).where(reservations.c.id == reservation_id, _IS_HELD)
-            row = (await connection.execute(self._turned(held, State.COMMITTED))).one_or_none()
-            if row is not None:
-                reservation = _reservation(row)
-                await self._move(connection, reservation.items, "held", "sold")
-                return reservation, Outcome.COMMITTED
+        sale = {"reservation_id": reservation_id, "state": State.COMMITTED, "updated_at": milliseconds(self._clock)}
+
+        def commit(connection: Connection) -> Reservation | None:
+            row = connection.execute(_CHANGE_HELD, sale).one_or_none()
+            if row is None:
+                return None
+            _move(connection, row.items, _SELL)
+            return _reservation(row)
+
+        sold = await self._database.transact(commit)
+        if sold is not None:
+            return sold, Outcome.COMMITTED
         reservation = await self.find(reservation_id)
         if reservation.state is State.COMMITTED:
             return reservation, Outcome.REPEATED
@@ -92,27 +124,27 @@ class Stock:
     async def release(self, reservation_id: str) -> tuple[Reservation, Outcome]:
         """Give back what is held or sold; for an id never seen, leave a tombstone that refuses a late reserve."""
         now = milliseconds(self._clock)
-        async with self._database.write() as connection:
-            tombstone = self._insert(reservations).values(
-                id=reservation_id, state=State.RELEASED, items={}, expires_at=None, created_at=now, updated_at=now
-            )
-            fresh = await connection.execute(tombstone.on_conflict_do_nothing().returning(*_COLUMNS))
-            if (row := fresh.one_or_none()) is not None:
+        tombstone = _row(reservation_id, State.RELEASED, {}, None, now)
+
+        def release(connection: Connection) -> tuple[Reservation, Outcome]:
+            if (row := connection.execute(self._bury, tombstone).one_or_none()) is not None:
                 return _reservation(row), Outcome.RELEASED
-            found = await self._locked(connection, reservation_id)
+            found = _locked(connection, reservation_id)
             if found.state in (State.RELEASED, State.RETURNED):
                 return found, Outcome.REPEATED
             sold = found.state is State.COMMITTED
             if found.state is not State.EXPIRED:
-                await self._move(connection, found.items, "sold" if sold else "held", "free")
+                _move(connection, found.items, _FREE_SOLD if sold else _FREE_HELD)
             state, outcome = (State.RETURNED, Outcome.RETURNED) if sold else (State.RELEASED, Outcome.RELEASED)
-            statement = self._turned(update(reservations).where(reservations.c.id == reservation_id), state)
-            return _reservation((await connection.execute(statement)).one()), outcome
+            end = {"reservation_id": reservation_id, "state": state, "updated_at": now}
+            return _reservation(connection.execute(_CHANGE, end).one()), outcome
+
+        return await self._database.transact(release)
 
     async def find(self, reservation_id: str) -> Reservation:
         """The reservation as it is, or `UnknownReservation`."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(*_COLUMNS).where(reservations.c.id == reservation_id))).one_or_none()
+            row = (await connection.execute(_FIND, {"reservation_id": reservation_id})).one_or_none()
         if row is None:
             raise UnknownReservation(reservation_id)
         return _reservation(row)
@@ -128,7 +160,7 @@ class Stock:
     async def next_expiry(self) -> int | None:
         """When the first of all holds is due, in epoch milliseconds; None when nothing is held."""
         async with self._database.read() as connection:
-            due: int | None = await connection.scalar(select(func.min(reservations.c.expires_at)).where(_IS_HELD))
+            due: int | None = await connection.scalar(_NEXT_EXPIRY)
         return due
 
     async def expire(self, limit: int) -> int:
@@ -147,80 +179,83 @@ class Stock:
             .cte("due")
         )
         # the state is asked for again: a commit may have come between the inner select and its lock
-        expiring = update(reservations).where(reservations.c.id.in_(select(due.c.id)), _IS_HELD)
-        async with self._database.write() as connection:
-            rows = (await connection.execute(self._turned(expiring, State.EXPIRED))).all()
+        expiring = (
+            update(reservations)
+            .where(reservations.c.id.in_(select(due.c.id)), _IS_HELD)
+            .values(state=State.EXPIRED, updated_at=milliseconds(self._clock))
+            .returning(*_COLUMNS)
+        )
+
+        def expire(connection: Connection) -> int:
+            rows = connection.execute(expiring).all()
             back: Counter[str] = Counter()
             for row in rows:
                 back.update(row.items)
-            if back:
-                await self._move(connection, back, "held", "free")
-        return len(rows)
+            _move(connection, back, _FREE_HELD)
+            return len(rows)
 
-    def _taking(self, reservation_id: str, items: Items, now: int, expires_at: int) -> Any:
-        """A new row, or an expired one of the same items made HELD again; any other row stays, and none is returned."""
-        new = self._insert(reservations).values(
-            id=reservation_id, state=State.HELD, items=items, expires_at=expires_at, created_at=now, updated_at=now
-        )
-        again = new.on_conflict_do_update(
-            index_elements=[reservations.c.id],
-            set_={"state": State.HELD, "expires_at": expires_at, "updated_at": now},
-            where=(reservations.c.state == State.EXPIRED) & (reservations.c["items"] == new.excluded["items"]),
-        )
-        return again.returning(*_COLUMNS, reservations.c.created_at, reservations.c.updated_at)
+        return await self._database.transact(expire)
 
-    def _turned(self, rows: Update, state: State) -> Any:
-        return rows.values(state=state, updated_at=milliseconds(self._clock)).returning(*_COLUMNS)
 
-    async def _locked(self, connection: AsyncConnection, reservation_id: str) -> Reservation:
-        statement = select(*_COLUMNS).where(reservations.c.id == reservation_id).with_for_update()
-        return _reservation((await connection.execute(statement)).one())
+def _row(reservation_id: str, state: State, items: Items, expires_at: int | None, now: int) -> dict[str, Any]:
+    times = {"expires_at": expires_at, "created_at": now, "updated_at": now}
+    return {"id": reservation_id, "state": state, "items": items, **times}
 
-    async def _take_up(
-        self, connection: AsyncConnection, found: Reservation, items: Items, now: int, expires_at: int
-    ) -> tuple[Reservation, Outcome]:
-        """What a reserve means for a row that is there and was not expired with these items."""
-        if found.state in (State.RELEASED, State.RETURNED):
-            raise ReservationReleased(found.id)
-        if found.items != items:
-            raise ReservationConflict(found.id)
-        if found.state is State.COMMITTED or found.expires_at is None or found.expires_at > now:
-            return found, Outcome.REPEATED
-        # overdue and not yet swept: its stock is still aside, so only its time begins anew
-        statement = update(reservations).where(reservations.c.id == found.id)
-        renewed = statement.values(expires_at=expires_at, updated_at=now).returning(*_COLUMNS)
-        return _reservation((await connection.execute(renewed)).one()), Outcome.RETAKEN
 
-    async def _hold(self, connection: AsyncConnection, items: Items) -> None:
-        moved = await self._take(connection, items, "free", "held")
-        if len(moved) == len(items):
-            return
-        statement = select(products.c.sku, products.c.free).where(products.c.sku.in_(items))
-        free: dict[str, int] = {row.sku: row.free for row in await connection.execute(statement)}
-        if unknown := sorted(set(items) - set(free)):
-            raise UnknownSku(unknown)
-        # what this transaction has taken comes back with its rollback
-        raise InsufficientStock(
-            [Shortage(sku, count, free[sku] + (count if sku in moved else 0)) for sku, count in items.items()]
-        )
+def _taking(new: sqlite.Insert | postgresql.Insert) -> ReturningInsert[Any]:
+    """A new row, or an expired one of the same items made HELD again; any other row stays, and none is returned."""
+    again = new.on_conflict_do_update(
+        index_elements=[reservations.c.id],
+        set_={column: new.excluded[column] for column in ("state", "expires_at", "updated_at")},
+        where=(reservations.c.state == State.EXPIRED) & (reservations.c["items"] == new.excluded["items"]),
+    )
+    return again.returning(*_COLUMNS, reservations.c.created_at, reservations.c.updated_at)
 
-    async def _move(self, connection: AsyncConnection, items: Items, source: str, target: str) -> None:
-        if len(await self._take(connection, items, source, target)) < len(items):
-            raise RuntimeError(f"the products' {source} stock is less than the reservations say: {dict(items)}")
 
-    async def _take(self, connection: AsyncConnection, items: Items, source: str, target: str) -> set[str]:
-        """Move stock from column to column, for each sku that has enough; return those."""
-        if not self._database.is_sqlite:
-            in_order = select(products.c.sku).where(products.c.sku.in_(items)).order_by(products.c.sku)
-            await connection.execute(in_order.with_for_update())
-        amount = case(dict(items), value=products.c.sku)
-        statement = (
-            update(products)
-            .where(products.c.sku.in_(items), products.c[source] >= amount)
-            .values({source: products.c[source] - amount, target: products.c[target] + amount})
-            .returning(products.c.sku)
-        )
-        return set((await connection.execute(statement)).scalars())
+def _locked(connection: Connection, reservation_id: str) -> Reservation:
+    return _reservation(connection.execute(_LOCK, {"reservation_id": reservation_id}).one())
+
+
+def _take_up(
+    connection: Connection, reservation_id: str, items: Items, now: int, expires_at: int
+) -> tuple[Reservation, Outcome]:
+    """What a reserve means for a row that is there and was not expired with these items."""
+    found = _locked(connection, reservation_id)
+    if found.state in (State.RELEASED, State.RETURNED):
+        raise ReservationReleased(found.id)
+    if found.items != items:
+        raise ReservationConflict(found.id)
+    if found.state is State.COMMITTED or found.expires_at is None or found.expires_at > now:
+        return found, Outcome.REPEATED
+    # overdue and not yet swept: its stock is still aside, so only its time begins anew
+    longer = {"reservation_id": found.id, "expires_at": expires_at, "updated_at": now}
+    return _reservation(connection.execute(_CHANGE, longer).one()), Outcome.RETAKEN
+
+
+def _hold(connection: Connection, items: Items) -> None:
+    moved = _moved(connection, items, _HOLD)
+    if len(moved) == len(items):
+        return
+    free: dict[str, int] = {row.sku: row.free for row in connection.execute(_FREE, {"skus": list(items)})}
+    if unknown := sorted(set(items) - set(free)):
+        raise UnknownSku(unknown)
+    # what this transaction has taken comes back with its rollback
+    raise InsufficientStock(
+        [Shortage(sku, count, free[sku] + (count if sku in moved else 0)) for sku, count in items.items()]
+    )
+
+
+def _move(connection: Connection, items: Items, moving: ReturningUpdate[tuple[str]]) -> None:
+    if len(_moved(connection, items, moving)) < len(items):
+        raise RuntimeError(f"the products' stock is less than the reservations say: {dict(items)}")
+
+
+def _moved(connection: Connection, items: Items, moving: ReturningUpdate[tuple[str]]) -> set[str]:
+    """Move stock of each product that has enough, in the order of the skus; return those."""
+    moved: set[str] = set()
+    for sku in sorted(items):
+        moved.update(connection.execute(moving, {"of": sku, "count": items[sku]}).scalars())
+    return moved
 
 
 def _reservation(row: Row[Any]) -> Reservation:

@@ -44,7 +44,7 @@ def create_app(settings: OrderSettings) -> FastAPI:
 async def _answer_full(request: Request, error: Exception) -> Response:
     retry_after = str(math.ceil(getattr(error, "retry_after", 1.0)))
     problem = Problem(503, "overloaded", "Too much load", "try again shortly", headers={"Retry-After": retry_after})
-    return problem.response(request.url.path)
+    return problem.response(request.scope["path"])
 
 
 def _broker_check(service: Service) -> Check:

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
@@ -19,6 +18,15 @@ from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 
 _DETAIL_LENGTH = 200
+
+# made once: to make a statement, and to find its compiled form again, costs more than to run it
+_all = tables.orders.c
+_BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
+_BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
+_DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
+_CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
+_ADD_STEP = insert(tables.steps)
+_STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +90,9 @@ class Outgoing:
 class Post(Protocol):
     """Takes a message into the transaction of a step (the outbox)."""
 
-    async def add(
+    def add(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         subject: str,
         body: Mapping[str, Any],
         *,
@@ -111,7 +119,8 @@ class Orders:
 
     def __init__(self, database: Database, post: Post, clock: Clock, *, lease_ms: int = 8_000) -> None:
         self._database, self._post, self._clock, self._lease_ms = database, post, clock, lease_ms
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        insert_orders = (sqlite.insert if database.is_sqlite else postgresql.insert)(tables.orders)
+        self._begin = insert_orders.on_conflict_do_nothing(index_elements=["idempotency_key"])
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -129,13 +138,16 @@ class Orders:
             "created_at": now,
             "updated_at": now,
         }
-        async with self._database.write() as connection:
-            statement = self._insert(tables.orders).on_conflict_do_nothing(index_elements=["idempotency_key"])
-            if (await connection.execute(statement, values)).rowcount != 1:
-                return None
-            await self._write_step(
-                connection, values["id"], 1, State.RESERVING, now, "order accepted, stock to be held"
-            )
+        step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
+
+        def begin(connection: Connection) -> bool:
+            if connection.execute(self._begin, values).rowcount != 1:
+                return False
+            connection.execute(_ADD_STEP, step)
+            return True
+
+        if not await self._database.transact(begin):
+            return None
         return Order(**{**values, "charge_begun": False})
 
     async def advance(
@@ -161,11 +173,15 @@ class Orders:
             changes["tries"] = 0
         if state in FINAL:
             changes["sealed_card"] = None
-        async with self._database.write() as connection:
-            await self._change(connection, order, changes)
-            await self._write_step(connection, order.id, order.version + 1, state, now, detail)
+        step = _step(order.id, order.version + 1, state, now, detail)
+
+        def write_down(connection: Connection) -> None:
+            _change(connection, order, changes)
+            connection.execute(_ADD_STEP, step)
             if message is not None:
-                await self._post.add(connection, message.subject, message.body, message_id=message.message_id)
+                self._post.add(connection, message.subject, message.body, message_id=message.message_id)
+
+        await self._database.transact(write_down)
         if message is not None:
             self._post.notify()
         return _changed(order, changes)
@@ -174,32 +190,28 @@ class Orders:
         """Take the order over from whoever worked on it. Raises `Superseded` when it has moved on."""
         now = milliseconds(self._clock)
         changes = {"version": order.version + 1, "due_at": now + self._lease_ms}
-        async with self._database.write() as connection:
-            await self._change(connection, order, changes)
+        await self._database.transact(lambda connection: _change(connection, order, changes))
         return _changed(order, changes)
 
     async def postpone(self, order: Order, wait_ms: int) -> Order:
         """Leave the order where it is and let recovery look at it after `wait_ms`. Raises `Superseded`."""
         now = milliseconds(self._clock)
         changes = {"version": order.version + 1, "due_at": now + wait_ms, "tries": order.tries + 1}
-        async with self._database.write() as connection:
-            await self._change(connection, order, changes)
+        await self._database.transact(lambda connection: _change(connection, order, changes))
         return _changed(order, changes)
 
     async def get(self, order_id: str) -> Order | None:
         """The order with this id."""
-        return await self._one(tables.orders.c.id == order_id)
+        return await self._one(_BY_ID, id=order_id)
 
     async def by_key(self, idempotency_key: str) -> Order | None:
         """The order that was begun with this idempotency key."""
-        return await self._one(tables.orders.c.idempotency_key == idempotency_key)
+        return await self._one(_BY_KEY, idempotency_key=idempotency_key)
 
     async def history(self, order_id: str) -> list[Step]:
         """The steps of an order, oldest first."""
-        table = tables.steps
-        query = select(table.c.seq, table.c.state, table.c.at, table.c.detail)
         async with self._database.read() as connection:
-            rows = await connection.execute(query.where(table.c.order_id == order_id).order_by(table.c.seq))
+            rows = await connection.execute(_STEPS, {"order_id": order_id})
             return [Step(row.seq, State(row.state), row.at, row.detail) for row in rows]
 
     async def page(self, state: State | None, before: str | None, limit: int) -> list[Order]:
@@ -215,29 +227,24 @@ class Orders:
 
     async def due(self, limit: int) -> list[Order]:
         """Unfinished orders that nobody works on any more, the longest waiting first."""
-        table = tables.orders
-        query = select(table).where(table.c.due_at <= milliseconds(self._clock)).order_by(table.c.due_at).limit(limit)
         async with self._database.read() as connection:
-            return [Order.of(row) for row in await connection.execute(query)]
+            rows = await connection.execute(_DUE, {"now": milliseconds(self._clock), "limit": limit})
+            return [Order.of(row) for row in rows]
 
-    async def _one(self, condition: Any) -> Order | None:
+    async def _one(self, query: Select[Any], **values: str) -> Order | None:
         async with self._database.read() as connection:
-            row = (await connection.execute(select(tables.orders).where(condition))).one_or_none()
+            row = (await connection.execute(query, values)).one_or_none()
         return None if row is None else Order.of(row)
 
-    @staticmethod
-    async def _change(connection: AsyncConnection, order: Order, changes: Mapping[str, Any]) -> None:
-        table = tables.orders
-        statement = update(table).where(table.c.id == order.id, table.c.version == order.version)
-        if (await connection.execute(statement, dict(changes))).rowcount != 1:
-            raise Superseded(order.id)
 
-    @staticmethod
-    async def _write_step(
-        connection: AsyncConnection, order_id: str, seq: int, state: State, at: int, detail: str
-    ) -> None:
-        values = {"order_id": order_id, "seq": seq, "state": state, "at": at, "detail": detail[:_DETAIL_LENGTH]}
-        await connection.execute(insert(tables.steps), values)
+def _change(connection: Connection, order: Order, changes: Mapping[str, Any]) -> None:
+    fence = {"order_id": order.id, "known_version": order.version}
+    if connection.execute(_CHANGE, {**changes, **fence}).rowcount != 1:
+        raise Superseded(order.id)
+
+
+def _step(order_id: str, seq: int, state: State, at: int, detail: str) -> dict[str, Any]:
+    return {"order_id": order_id, "seq": seq, "state": state, "at": at, "detail": detail[:_DETAIL_LENGTH]}
 
 
 def _changed(order: Order, changes: Mapping[str, Any]) -> Order:

@@ -12,16 +12,24 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Connection, bindparam, or_, update
 from sqlalchemy.engine import Row
 
 from services.payment.behaviour import BehaviourSwitch, Loss
 from services.payment.cards import Card, breaks_the_network, decline_code
-from services.payment.storage import insert_or_find
+from services.payment.storage import KeyedRows
 from services.payment.tables import card_network_charges as charges
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.ids import new_id
+
+# on Postgres another refund may come between the two statements: both write the same
+_REFUND = (
+    update(charges)
+    .where(charges.c.payment_key == bindparam("key"), or_(charges.c.state == "CAPTURED", charges.c.state == "REFUNDED"))
+    .values(refunded_amount=charges.c.captured_amount)
+    .returning(charges)
+)
 
 
 class NetworkUnavailable(Exception):
@@ -68,6 +76,7 @@ class SimulatedCardNetwork:
     ) -> None:
         self._database, self._clock, self._behaviour = database, clock, behaviour
         self._random, self._sleep = random, sleep
+        self._rows = KeyedRows(charges, is_sqlite=database.is_sqlite)
 
     async def charge(self, payment_key: str, amount: int, currency: str, card: Card) -> NetworkRecord:
         """Charge the card once for this key, or answer with what was decided before.
@@ -113,28 +122,21 @@ class SimulatedCardNetwork:
             await self._sleep(seconds)
 
     async def _remember(self, payment_key: str, values: dict[str, Any]) -> NetworkRecord:
-        async with self._database.write() as connection:
-            row, _ = await insert_or_find(connection, charges, self._row(payment_key, values))
-            return _record(row)
+        new = self._row(payment_key, values)
+        row, _ = await self._database.transact(lambda connection: self._rows.insert_or_find(connection, new))
+        return _record(row)
 
     async def _give_back(self, payment_key: str) -> NetworkRecord:
-        tombstone = {"state": NetworkState.VOIDED, "captured_amount": 0}
-        async with self._database.write() as connection:
-            row, inserted = await insert_or_find(connection, charges, self._row(payment_key, tombstone))
-            if not inserted and row.state == NetworkState.CAPTURED:
-                # on Postgres another refund may come between the two statements: both write the same
-                refund = (
-                    update(charges)
-                    .where(charges.c.payment_key == payment_key, charges.c.state.in_(("CAPTURED", "REFUNDED")))
-                    .values(
-                        state=NetworkState.REFUNDED,
-                        refunded_amount=charges.c.captured_amount,
-                        updated_at=milliseconds(self._clock),
-                    )
-                    .returning(charges)
-                )
-                row = (await connection.execute(refund)).one()
-            return _record(row)
+        tombstone = self._row(payment_key, {"state": NetworkState.VOIDED, "captured_amount": 0})
+
+        def give_back(connection: Connection) -> Row[Any]:
+            row, inserted = self._rows.insert_or_find(connection, tombstone)
+            if inserted or row.state != NetworkState.CAPTURED:
+                return row
+            refund = {"key": payment_key, "state": NetworkState.REFUNDED, "updated_at": milliseconds(self._clock)}
+            return connection.execute(_REFUND, refund).one()
+
+        return _record(await self._database.transact(give_back))
 
     def _row(self, payment_key: str, values: dict[str, Any]) -> dict[str, Any]:
         now = milliseconds(self._clock)

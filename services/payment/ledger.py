@@ -8,9 +8,8 @@ entry, and to record a second capture or refund of one transaction.
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import case, func, insert, select
+from sqlalchemy import Connection, bindparam, case, func, insert, select
 from sqlalchemy.engine import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.payment.tables import ledger
 
@@ -35,9 +34,11 @@ _DEBIT_CREDIT = {
 }
 
 
-async def record(
-    connection: AsyncConnection, kind: Kind, *, transaction_id: str, amount: int, currency: str, now: int
-) -> None:
+_APPEND = insert(ledger)
+_ENTRIES = select(ledger).where(ledger.c.transaction_id == bindparam("transaction_id")).order_by(ledger.c.entry_id)
+
+
+def record(connection: Connection, kind: Kind, *, transaction_id: str, amount: int, currency: str, now: int) -> None:
     """Append one entry, in the caller's transaction: it stands or falls with the change of state that it belongs to."""
     debit, credit = _DEBIT_CREDIT[kind]
     entry = {
@@ -49,19 +50,16 @@ async def record(
         "currency": currency,
         "recorded_at": now,
     }
-    await connection.execute(insert(ledger).values(**entry))
+    connection.execute(_APPEND, entry)
 
 
-async def entries(connection: AsyncConnection, transaction_id: str) -> list[Row[Any]]:
+def entries(connection: Connection, transaction_id: str) -> list[Row[Any]]:
     """All entries of one transaction, oldest first."""
-    rows = await connection.execute(
-        select(ledger).where(ledger.c.transaction_id == transaction_id).order_by(ledger.c.entry_id)
-    )
-    return list(rows)
+    return list(connection.execute(_ENTRIES, {"transaction_id": transaction_id}))
 
 
-async def owed_by_network(connection: AsyncConnection) -> dict[str, int]:
+def owed_by_network(connection: Connection) -> dict[str, int]:
     """What the network owes us by the books, for each currency: captures less refunds."""
     signed = case((ledger.c.debit_account == Account.CARD_NETWORK, ledger.c.amount), else_=-ledger.c.amount)
-    rows = await connection.execute(select(ledger.c.currency, func.sum(signed)).group_by(ledger.c.currency))
+    rows = connection.execute(select(ledger.c.currency, func.sum(signed)).group_by(ledger.c.currency))
     return {currency: int(total) for currency, total in rows}

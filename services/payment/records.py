@@ -10,16 +10,15 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, Select, bindparam, or_, select, update
 from sqlalchemy.engine import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from services.payment import ledger
 from services.payment.card_network import NetworkRecord, NetworkState
 from services.payment.cards import Card
 from services.payment.ledger import Kind
-from services.payment.storage import insert_or_find
+from services.payment.storage import KeyedRows
 from services.payment.tables import payments
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
@@ -79,28 +78,37 @@ _SETTLED = {
 }
 
 
+def _leaving(*states: State) -> ReturningUpdate[Any]:
+    expected = or_(*(payments.c.state == state for state in states))
+    return update(payments).where(payments.c.payment_key == bindparam("key"), expected).returning(payments)
+
+
+# made once: to make a statement, and to find its compiled form again, costs more than to run it
+_SETTLE, _SETTLE_REFUND = _leaving(State.PROCESSING), _leaving(State.REFUNDING)
+_BEGIN_REFUND = _leaving(State.PROCESSING, State.CAPTURED)
+_BY_KEY = select(payments).where(payments.c.payment_key == bindparam("value"))
+_BY_TRANSACTION = select(payments).where(payments.c.transaction_id == bindparam("value"))
+
+
 class PaymentRecords:
     """The payments of this service. `version` is kept with each payment that it brings further."""
 
     def __init__(self, database: Database, clock: Clock, *, version: str) -> None:
         self._database, self._clock, self._version = database, clock, version
+        self._rows = KeyedRows(payments, is_sqlite=database.is_sqlite)
 
     async def begin(self, charge: Charge) -> Payment:
         """Write the payment down in PROCESSING, or find the one that has this key."""
-        async with self._database.write() as connection:
-            row, _ = await insert_or_find(
-                connection,
-                payments,
-                self._new(
-                    charge.payment_key,
-                    State.PROCESSING,
-                    amount=charge.amount,
-                    currency=charge.currency,
-                    customer=charge.customer,
-                    card_last4=charge.card.last4,
-                ),
-            )
-            return _payment(row)
+        new = self._new(
+            charge.payment_key,
+            State.PROCESSING,
+            amount=charge.amount,
+            currency=charge.currency,
+            customer=charge.customer,
+            card_last4=charge.card.last4,
+        )
+        row, _ = await self._database.transact(lambda connection: self._rows.insert_or_find(connection, new))
+        return _payment(row)
 
     async def settle(self, payment_key: str, answer: NetworkRecord) -> tuple[Payment, bool]:
         """Write what the network answered to a charge, and the ledger entry, if the payment is still PROCESSING.
@@ -113,25 +121,30 @@ class PaymentRecords:
             "decline_code": answer.decline_code,
             "network_reference": answer.reference,
         }
-        async with self._database.write() as connection:
-            row = await self._move(connection, payment_key, payments.c.state == State.PROCESSING, values)
+
+        def settle(connection: Connection) -> tuple[Payment, bool]:
+            row = self._move(connection, _SETTLE, payment_key, values)
             if row is None:
-                return await _find(connection, payment_key), False
+                return _payment(self._rows.find(connection, payment_key)), False
             if row.state == State.CAPTURED:
-                await self._enter(connection, Kind.CAPTURE, row)
+                _enter(connection, Kind.CAPTURE, row)
             return _payment(row), True
+
+        return await self._database.transact(settle)
 
     async def begin_refund(self, payment_key: str, reason: str) -> Payment:
         """Turn the payment to REFUNDING, making it when there is none; one that cannot be refunded stays as it is."""
-        async with self._database.write() as connection:
-            new = self._new(payment_key, State.REFUNDING, refund_reason=reason)
-            row, inserted = await insert_or_find(connection, payments, new)
-            if not inserted and row.state in (State.PROCESSING, State.CAPTURED):
-                chargeable = payments.c.state.in_((State.PROCESSING, State.CAPTURED))
-                values = {"state": State.REFUNDING, "refund_reason": reason}
-                moved = await self._move(connection, payment_key, chargeable, values)
-                return await _find(connection, payment_key) if moved is None else _payment(moved)
-            return _payment(row)
+        new = self._new(payment_key, State.REFUNDING, refund_reason=reason)
+        values = {"state": State.REFUNDING, "refund_reason": reason}
+
+        def begin(connection: Connection) -> Row[Any]:
+            row, inserted = self._rows.insert_or_find(connection, new)
+            if inserted or row.state not in (State.PROCESSING, State.CAPTURED):
+                return row
+            moved = self._move(connection, _BEGIN_REFUND, payment_key, values)
+            return self._rows.find(connection, payment_key) if moved is None else moved
+
+        return _payment(await self._database.transact(begin))
 
     async def settle_refund(self, payment_key: str, answer: NetworkRecord) -> tuple[Payment, bool]:
         """Write what the network answered to a refund, and the ledger entries, if the payment is still REFUNDING.
@@ -150,28 +163,31 @@ class PaymentRecords:
                 "currency": answer.currency,
                 "card_last4": answer.card_last4,
             }
-        async with self._database.write() as connection:
-            row = await self._move(connection, payment_key, payments.c.state == State.REFUNDING, values)
+
+        def settle(connection: Connection) -> tuple[Payment, bool]:
+            row = self._move(connection, _SETTLE_REFUND, payment_key, values)
             if row is None:
-                return await _find(connection, payment_key), False
+                return _payment(self._rows.find(connection, payment_key)), False
             if row.state == State.REFUNDED:
-                known = {entry.kind for entry in await ledger.entries(connection, row.transaction_id)}
+                known = {entry.kind for entry in ledger.entries(connection, row.transaction_id)}
                 if Kind.CAPTURE not in known:
-                    await self._enter(connection, Kind.CAPTURE, row)
-                await self._enter(connection, Kind.REFUND, row)
+                    _enter(connection, Kind.CAPTURE, row)
+                _enter(connection, Kind.REFUND, row)
             return _payment(row), True
+
+        return await self._database.transact(settle)
 
     async def by_key(self, payment_key: str) -> Payment | None:
         """The payment with this key."""
-        return await self._read(payments.c.payment_key == payment_key)
+        return await self._read(_BY_KEY, payment_key)
 
     async def by_transaction(self, transaction_id: str) -> Payment | None:
         """The payment with this transaction id."""
-        return await self._read(payments.c.transaction_id == transaction_id)
+        return await self._read(_BY_TRANSACTION, transaction_id)
 
-    async def _read(self, condition: ColumnElement[bool]) -> Payment | None:
+    async def _read(self, query: Select[Any], value: str) -> Payment | None:
         async with self._database.read() as connection:
-            row = (await connection.execute(select(payments).where(condition))).one_or_none()
+            row = (await connection.execute(query, {"value": value})).one_or_none()
             return None if row is None else _payment(row)
 
     def _new(self, payment_key: str, state: State, **values: Any) -> dict[str, Any]:
@@ -187,31 +203,22 @@ class PaymentRecords:
             **values,
         }
 
-    async def _move(
-        self, connection: AsyncConnection, payment_key: str, condition: ColumnElement[bool], values: dict[str, Any]
+    def _move(
+        self, connection: Connection, change: ReturningUpdate[Any], payment_key: str, values: dict[str, Any]
     ) -> Row[Any] | None:
-        change = (
-            update(payments)
-            .where(payments.c.payment_key == payment_key, condition)
-            .values(processed_by=self._version, updated_at=milliseconds(self._clock), **values)
-            .returning(payments)
-        )
-        return (await connection.execute(change)).one_or_none()
-
-    async def _enter(self, connection: AsyncConnection, kind: Kind, row: Row[Any]) -> None:
-        await ledger.record(
-            connection,
-            kind,
-            transaction_id=row.transaction_id,
-            amount=row.amount,
-            currency=row.currency,
-            now=row.updated_at,
-        )
+        stamp = {"key": payment_key, "processed_by": self._version, "updated_at": milliseconds(self._clock)}
+        return connection.execute(change, {**values, **stamp}).one_or_none()
 
 
-async def _find(connection: AsyncConnection, payment_key: str) -> Payment:
-    row = (await connection.execute(select(payments).where(payments.c.payment_key == payment_key))).one()
-    return _payment(row)
+def _enter(connection: Connection, kind: Kind, row: Row[Any]) -> None:
+    ledger.record(
+        connection,
+        kind,
+        transaction_id=row.transaction_id,
+        amount=row.amount,
+        currency=row.currency,
+        now=row.updated_at,
+    )
 
 
 def _payment(row: Row[Any]) -> Payment:

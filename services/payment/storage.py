@@ -1,22 +1,28 @@
-"""The one statement that both sides of the wire begin with: take a payment key, or find who took it."""
+"""The statements that both sides of the wire begin with: take a payment key, or find who took it."""
 
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-async def insert_or_find(connection: AsyncConnection, table: Table, values: dict[str, Any]) -> tuple[Row[Any], bool]:
-    """Insert a row, or find the one that holds its `payment_key`; the second value tells whether it was inserted.
+class KeyedRows:
+    """The rows of a table in which each `payment_key` stands at most once."""
 
-    Of two transactions that insert one key at the same time, the second waits for the first and then finds its row.
-    """
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=["payment_key"])
-    row = (await connection.execute(insert.returning(table))).one_or_none()
-    if row is not None:
-        return row, True
-    found = await connection.execute(select(table).where(table.c.payment_key == values["payment_key"]))
-    return found.one(), False
+    def __init__(self, table: Table, *, is_sqlite: bool) -> None:
+        insert = (sqlite if is_sqlite else postgresql).insert(table)
+        self._insert = insert.on_conflict_do_nothing(index_elements=["payment_key"]).returning(table)
+        self._select = select(table).where(table.c.payment_key == bindparam("payment_key"))
+
+    def insert_or_find(self, connection: Connection, values: dict[str, Any]) -> tuple[Row[Any], bool]:
+        """Insert a row, or find the one that holds its `payment_key`; the second value tells whether it was inserted.
+
+        Of two transactions that insert one key at the same time, the second waits for the first and then finds its row.
+        """
+        row = connection.execute(self._insert, values).one_or_none()
+        return (row, True) if row is not None else (self.find(connection, values["payment_key"]), False)
+
+    def find(self, connection: Connection, payment_key: str) -> Row[Any]:
+        """The row with this key, which is known to exist."""
+        return connection.execute(self._select, {"payment_key": payment_key}).one()

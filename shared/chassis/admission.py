@@ -5,10 +5,14 @@ are always answered; requests for orders under way are served longer than reques
 """
 
 import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+_PRIORITY_HEADER = b"x-priority"
 _LAG_INTERVAL = 0.1
 _LAG_SMOOTHING = 0.5
 
@@ -25,14 +29,55 @@ _SHARE_OF_REQUESTS = {Priority.RUNNING: 1.0, Priority.NEW: 0.8}
 _TOLERATED_LAG_SECONDS = {Priority.RUNNING: 3.0, Priority.NEW: 0.75}
 
 
+def is_operation(path: str) -> bool:
+    """Whether a path serves those who run the service: always answered, neither traced nor counted as traffic."""
+    return path.startswith("/health/") or path in ("/metrics", "/info")
+
+
+class Priorities:
+    """Finds the priority of a request from `"METHOD /path/{template}"` rules; what no rule names is RUNNING."""
+
+    def __init__(self, rules: Mapping[str, Priority]) -> None:
+        self._exact: dict[tuple[str, str], Priority] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], Priority]] = []
+        for rule, priority in rules.items():
+            method, path = rule.split(" ", 1)
+            if "{" in path:
+                literals = (re.escape(literal) for literal in re.split(r"\{[^}]+\}", path))
+                self._patterns.append((method, re.compile("[^/]+".join(literals)), priority))
+            else:
+                self._exact[method, path] = priority
+
+    def of(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Priority:
+        """The priority of a request; a caller may lower it with `x-priority: new`, never raise it."""
+        if is_operation(path):
+            return Priority.HEALTH
+        if headers.get(_PRIORITY_HEADER, b"").strip().lower() == b"new":
+            return Priority.NEW
+        exact = self._exact.get((method, path))
+        if exact is not None:
+            return exact
+        matches = (p for m, pattern, p in self._patterns if m == method and pattern.fullmatch(path))
+        return next(matches, Priority.RUNNING)
+
+
 class Admission:
     """Counts the requests in flight and decides whether one more may enter.
 
     Use `refusal(priority)`, then `enter()` and `leave()` around the work.
     """
 
-    def __init__(self, max_requests: int, metrics: CollectorRegistry) -> None:
-        self._limits = {priority: int(max_requests * share) for priority, share in _SHARE_OF_REQUESTS.items()}
+    def __init__(
+        self,
+        max_requests: int,
+        metrics: CollectorRegistry,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        # rounded up: the smallest service still takes one new order at a time
+        self._limits = {p: max(1, int(max_requests * share)) for p, share in _SHARE_OF_REQUESTS.items()}
+        self._monotonic, self._sleep = monotonic, sleep
         self.in_flight = 0
         self.lag_seconds = 0.0
         self._shed = Counter(
@@ -66,9 +111,8 @@ class Admission:
 
     async def watch_lag(self) -> None:
         """Measure the lag of the event loop for ever."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _LAG_INTERVAL
-            await asyncio.sleep(_LAG_INTERVAL)
-            late = max(0.0, loop.time() - due)
+            due = self._monotonic() + _LAG_INTERVAL
+            await self._sleep(_LAG_INTERVAL)
+            late = max(0.0, self._monotonic() - due)
             self.lag_seconds += _LAG_SMOOTHING * (late - self.lag_seconds)

@@ -14,12 +14,12 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
-from shared.chassis.admission import Admission, Priority
+from shared.chassis.admission import Admission, Priorities, Priority, is_operation
 from shared.chassis.background import Background
 from shared.chassis.database import Database, DatabaseUnavailable
-from shared.chassis.frame import OPERATIONS, Frame, Priorities
+from shared.chassis.frame import Frame
 from shared.chassis.health import Health
-from shared.chassis.metrics import instrument
+from shared.chassis.metrics import RequestMetrics, expose
 from shared.chassis.migrations import migrate
 from shared.chassis.problems import COMMON, Problem, answer_invalid, answer_problem
 from shared.chassis.settings import ServiceSettings
@@ -38,6 +38,7 @@ class Chassis:
         self.settings, self.version, self.migrations = settings, version, migrations
         self.title, self.description = title, description
         self.started_at = time.time()
+        self.start_failure: Exception | None = None
         self.metrics = CollectorRegistry()
         self.database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
         self.health = Health()
@@ -75,6 +76,7 @@ def build_app(
         version=chassis.version,
         lifespan=_lifespan(chassis, resources),
         responses=COMMON,
+        redirect_slashes=False,  # one resource, one address; the redirect would name the host that the caller claims
         telemetry={"operation_spans": False, "metrics": False, "logs": False, "exclude": _is_operation},
     )
     app.state.chassis, app.state.verifiers = chassis, {}
@@ -85,10 +87,11 @@ def build_app(
         Frame,
         admission=chassis.admission,
         priorities=Priorities(priorities or {}),
+        metrics=RequestMetrics(chassis.settings.service, chassis.metrics),
         max_body_bytes=chassis.settings.max_body_bytes,
         request_seconds=chassis.settings.request_seconds,
     )
-    instrument(app, chassis.settings.service, chassis.database, chassis.metrics)
+    expose(app, chassis.settings.service, chassis.database, chassis.metrics)
     app.include_router(_operations(chassis))
     for router in routers:
         app.include_router(router)
@@ -110,6 +113,10 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
                 finally:
                     chassis.health.draining = True
                     await chassis.background.stop()
+        except Exception as error:
+            if not chassis.health.started:
+                chassis.start_failure = error  # `serve` tells by it whether another start may help
+            raise
         finally:
             await chassis.database.close()
             log.info("service stopped")
@@ -146,10 +153,10 @@ def _operations(chassis: Chassis) -> APIRouter:
 
 
 def _is_operation(scope: Any) -> bool:
-    return str(scope.get("path", "")).startswith(OPERATIONS)
+    return is_operation(str(scope.get("path", "")))
 
 
 async def _answer_database_unavailable(request: Any, error: Exception) -> Response:
     log.warning("database unavailable", reason=str(error)[:200])
     problem = Problem(503, "database-unavailable", "Database unavailable", headers={"Retry-After": "1"})
-    return problem.response(request.url.path)
+    return problem.response(request.scope["path"])

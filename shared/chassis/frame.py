@@ -1,54 +1,32 @@
-"""The ASGI frame around every request: admission, size and time limits, the caller's deadline, one log line."""
+"""The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 
+import orjson
 import structlog
+from opentelemetry import trace
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.chassis.admission import Admission, Priority
-from shared.chassis.problems import Problem, trace_id
+from shared.chassis.admission import Admission, Priorities, Priority
+from shared.chassis.metrics import RequestMetrics
+from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DEADLINE_HEADER, DeadlineExceeded, deadline, parse_deadline
 
-PRIORITY_HEADER = "x-priority"
-TRACE_HEADER = b"x-trace-id"
-OPERATIONS = ("/health/", "/metrics", "/info")
-"""Paths that are always answered, and not counted as traffic."""
+_DEADLINE_HEADER = DEADLINE_HEADER.encode()
+_TRACE_HEADER = b"x-trace-id"
+_LOGGED_PATH = 200
+_CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger()
 
 
-class Priorities:
-    """Finds the priority of a request from `"METHOD /path/{template}"` rules; what no rule names is RUNNING."""
-
-    def __init__(self, rules: Mapping[str, Priority]) -> None:
-        self._exact: dict[tuple[str, str], Priority] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], Priority]] = []
-        for rule, priority in rules.items():
-            method, path = rule.split(" ", 1)
-            if "{" in path:
-                self._patterns.append((method, re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), priority))
-            else:
-                self._exact[method, path] = priority
-
-    def of(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Priority:
-        """The priority of a request; a caller may lower it with `x-priority: new`, never raise it."""
-        if path.startswith(OPERATIONS):
-            return Priority.HEALTH
-        if headers.get(PRIORITY_HEADER.encode()) == b"new":
-            return Priority.NEW
-        exact = self._exact.get((method, path))
-        if exact is not None:
-            return exact
-        matches = (p for m, pattern, p in self._patterns if m == method and pattern.fullmatch(path))
-        return next(matches, Priority.RUNNING)
-
-
 class Frame:
-    """Middleware, the outermost but for metrics and tracing."""
+    """Middleware: what every request passes before and after the routes."""
 
     def __init__(
         self,
@@ -56,10 +34,11 @@ class Frame:
         *,
         admission: Admission,
         priorities: Priorities,
+        metrics: RequestMetrics,
         max_body_bytes: int,
         request_seconds: float,
     ) -> None:
-        self._app, self._admission, self._priorities = app, admission, priorities
+        self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
         self._max_body, self._seconds = max_body_bytes, request_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,47 +48,74 @@ class Frame:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         priority = self._priorities.of(scope["method"], scope["path"], headers)
+        exchange = _Exchange(scope, receive, send, self._max_body, is_json=b"json" in headers.get(b"content-type", b""))
         if priority is Priority.HEALTH:
-            await self._app(scope, receive, send)
-            return
-        exchange = _Exchange(scope, receive, send, self._max_body)
-        refusal = self._admission.refusal(priority)
-        if refusal is not None:
-            await exchange.refuse(_overloaded(refusal))
-            return
-        self._admission.enter()
-        try:
             await self._within_limits(exchange, headers)
+            return
+        try:
+            refusal = self._admission.refusal(priority)
+            if refusal is not None:
+                await exchange.refuse(_overloaded(refusal))
+                return
+            self._admission.enter()
+            try:
+                await self._within_limits(exchange, headers)
+            finally:
+                self._admission.leave()
         finally:
-            self._admission.leave()
-            exchange.log_line(priority)
+            self._note(exchange, priority)
 
     async def _within_limits(self, exchange: "_Exchange", headers: Mapping[bytes, bytes]) -> None:
+        offered = parse_deadline(headers.get(_DEADLINE_HEADER, b"").decode("latin-1"))
+        seconds = self._seconds if offered is None else min(self._seconds, offered)
+        limit = asyncio.timeout(seconds)
         try:
             exchange.check_declared_size(headers)
-            offered = parse_deadline(headers.get(DEADLINE_HEADER.encode(), b"").decode("latin-1"))
-            seconds = self._seconds if offered is None else min(self._seconds, offered)
             with deadline(seconds):
-                async with asyncio.timeout(seconds):
+                async with limit:
                     await self._app(exchange.scope, exchange.receive, exchange.send)
-        except (TimeoutError, DeadlineExceeded):
-            await exchange.refuse(_late(arrived=exchange.arrived))
-        except Problem as problem:
-            await exchange.refuse(problem)
-        except Exception:
-            log.exception("request failed", method=exchange.scope["method"], path=exchange.scope["path"])
-            await exchange.refuse(Problem(500, "internal-error", "A defect of ours"))
+        except Exception as error:  # noqa: BLE001 - the last place where an error can still become an answer
+            cause = _only(error)
+            if isinstance(cause, DeadlineExceeded) or (isinstance(cause, TimeoutError) and limit.expired()):
+                await exchange.refuse(_late(waiting_for_body=exchange.waiting_for_body))
+            else:
+                await exchange.answer(cause)
+
+    def _note(self, exchange: "_Exchange", priority: Priority) -> None:
+        scope, status, seconds = exchange.scope, exchange.status, time.perf_counter() - exchange.started
+        route = self._metrics.note(scope, status, seconds)
+        level = log.info if 0 < status < 500 else log.warning
+        level(
+            "request",
+            method=scope["method"],
+            path=scope["path"][:_LOGGED_PATH],
+            route=route,
+            status=status or None,  # none: given up before anything was answered
+            ms=round(seconds * 1000, 1),
+            priority=priority.name.lower(),
+        )
 
 
 class _Exchange:
     """One request and its answer, as far as the frame looks at them."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+    __slots__ = (
+        *("_arrived", "_is_json", "_json", "_max_body", "_receive", "_received", "_send", "_waiting"),
+        *("scope", "started", "status"),
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int, *, is_json: bool) -> None:
         self.scope, self._receive, self._send, self._max_body = scope, receive, send, max_body
-        self._started = time.perf_counter()
-        self._received = 0
-        self.arrived = False
+        self.started = time.perf_counter()
         self.status = 0
+        self._received = 0
+        self._is_json, self._json = is_json, b""
+        self._arrived = self._waiting = False
+
+    @property
+    def waiting_for_body(self) -> bool:
+        """The request was being read, and not all of it had come, when it was last looked at."""
+        return self._waiting and not self._arrived
 
     def check_declared_size(self, headers: Mapping[bytes, bytes]) -> None:
         declared = headers.get(b"content-length", b"0")
@@ -117,51 +123,75 @@ class _Exchange:
             raise self._too_large()
 
     async def receive(self) -> Message:
+        self._waiting = True
         message = await self._receive()
+        self._waiting = False
         if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self._received += len(body)
             if self._received > self._max_body:
                 raise self._too_large()
-            self.arrived = not message.get("more_body", False)
+            self._arrived = not message.get("more_body", False)
+            if self._is_json:
+                self._json = self._json + body if self._json else body
+                if self._arrived and self._json:
+                    _check_json(self._json)
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (TRACE_HEADER, trace_id().encode())]
+            message["headers"] = [*message.get("headers", ()), (_TRACE_HEADER, trace_id().encode())]
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
-        if self.status:
-            return  # the answer is under way: the connection is all that can be ended, and the server does that
-        await problem.response(self.scope["path"])(self.scope, self.receive, self.send)
+        await self._respond(problem.response(self.scope["path"]))
 
-    def log_line(self, priority: Priority) -> None:
-        level = log.info if self.status < 500 else log.warning
-        level(
-            "request",
-            method=self.scope["method"],
-            path=self.scope["path"],
-            route=getattr(self.scope.get("route"), "path", None),
-            status=self.status,
-            ms=round((time.perf_counter() - self._started) * 1000, 1),
-            priority=priority.name.lower(),
-        )
+    async def answer(self, error: Exception) -> None:
+        """Answer an error that no route has: by the application's handler for it, else as a defect."""
+        handlers = self.scope["app"].exception_handlers
+        for kind in type(error).__mro__:
+            if kind in handlers:
+                await self._respond(await handlers[kind](Request(self.scope, self.receive), error))
+                return
+        trace.get_current_span().record_exception(error)
+        log.error("request failed", method=self.scope["method"], path=self.scope["path"][:_LOGGED_PATH], exc_info=error)
+        await self.refuse(Problem(500, "internal-error", "A defect of ours"))
+
+    async def _respond(self, response: Response) -> None:
+        if not self.status:  # else the answer is under way: the server can only cut the connection, and does
+            await response(self.scope, self.receive, self.send)
 
     def _too_large(self) -> Problem:
-        return Problem(413, "body-too-large", "Body too large", f"at most {self._max_body} bytes are taken")
+        return Problem(
+            413, "body-too-large", "Body too large", f"at most {self._max_body} bytes are taken", headers=_CLOSE
+        )
+
+
+def _check_json(body: bytes) -> None:
+    # the framework's parser takes NaN, half surrogate pairs and other encodings, which fail later as a defect of ours
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise invalid("body", f"not valid JSON: {error}") from None
+
+
+def _only(error: Exception) -> Exception:
+    """What a group of errors says, when it says one thing: concurrent tasks wrap even a single error."""
+    while isinstance(error, ExceptionGroup):
+        answers = [inner for inner in error.exceptions if isinstance(inner, HTTPException | ExceptionGroup)]
+        if len(error.exceptions) > 1 and len(answers) < len(error.exceptions):
+            return error
+        error = error.exceptions[0]
+    return error
 
 
 def _overloaded(reason: str) -> Problem:
     return Problem(503, "overloaded", "Too much load", "try again shortly", headers={"Retry-After": "1"}, reason=reason)
 
 
-def _late(*, arrived: bool) -> Problem:
-    if arrived:
-        return Problem(504, "deadline-exceeded", "Out of time", "the time limit of the request has passed")
-    return Problem(408, "request-timeout", "Request too slow", "the request did not arrive in time")
-
-
-def priority_of(request: Request) -> str:
-    """The value to send on as `x-priority`."""
-    return request.headers.get(PRIORITY_HEADER, "running")
+def _late(*, waiting_for_body: bool) -> Problem:
+    if waiting_for_body:
+        detail = "the request did not arrive in time"
+        return Problem(408, "request-timeout", "Request too slow", detail, headers=_CLOSE)
+    return Problem(504, "deadline-exceeded", "Out of time", "the time limit of the request has passed")

@@ -1,17 +1,58 @@
-"""Metrics of the process and of its HTTP surface, on a registry of the application's own."""
+"""Metrics of the process and of its HTTP surface, on a registry of the application's own.
 
-from collections.abc import Callable, Iterator
+The names and labels are those of prometheus-fastapi-instrumentator, so that dashboards made for it work, and its router
+lookup is used. Its middleware is not: it matches every request to the routes a second time, fails on a query that is
+not UTF-8, and on any request when it is given labels of ours. The frame notes the requests instead.
+"""
 
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from collections.abc import Iterator
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import generate_latest as exposition
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_fastapi_instrumentator import Instrumentator
-from prometheus_fastapi_instrumentator.metrics import Info
+from prometheus_fastapi_instrumentator.routing import get_route_name
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.types import Scope
 
 from shared.chassis.database import Database
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+_LABELS = ("service", "handler", "method", "status")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_NO_ANSWER = "499"
+"""What proxies log as the status of a request that was given up before its answer began."""
+
+
+class RequestMetrics:
+    """Counts and times requests by route template, method and status."""
+
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
+        self._service = service
+        self._requests = Counter("http_requests_total", "Requests answered", _LABELS, registry=registry)
+        self._seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time to the end of the answer",
+            _LABELS,
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        # by handler, method and status, each of which has few values: finding the children costs more than using them
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def note(self, scope: Scope, status: int, seconds: float) -> str:
+        """Count one request; returns the template of its route, or `none`."""
+        route, method = _template(scope), scope["method"]
+        key = (route, method, status)
+        children = self._children.get(key)
+        if children is None:
+            labels = (self._service, route, method if method in _METHODS else "other", str(status or _NO_ANSWER))
+            children = self._children[key] = (self._requests.labels(*labels), self._seconds.labels(*labels))
+        children[0].inc()
+        children[1].observe(seconds)
+        return route
 
 
 class PoolCollector(Collector):
@@ -33,31 +74,20 @@ class PoolCollector(Collector):
         yield most
 
 
-def _red(service: str, registry: CollectorRegistry) -> Callable[[Info], None]:
-    # the library's own measures cannot carry a constant label, and count five things where two are asked for
-    labels = ("service", "method", "handler", "status")
-    requests = Counter("http_requests_total", "Requests by route and status", labels, registry=registry)
-    seconds = Histogram(
-        "http_request_duration_seconds",
-        "Time to answer",
-        ("service", "method", "handler"),
-        buckets=BUCKETS,
-        registry=registry,
-    )
-
-    def measure(info: Info) -> None:
-        requests.labels(service, info.method, info.modified_handler, info.modified_status).inc()
-        seconds.labels(service, info.method, info.modified_handler).observe(info.modified_duration)
-
-    return measure
-
-
-def instrument(app: FastAPI, service: str, database: Database, registry: CollectorRegistry) -> None:
-    """Count and time every request by method, route and status, and serve `/metrics`."""
+def expose(app: FastAPI, service: str, database: Database, registry: CollectorRegistry) -> None:
+    """Serve `/metrics`, with the process and the pools in it."""
     ProcessCollector(registry=registry)
     registry.register(PoolCollector(service, database))
-    instrumentator = Instrumentator(
-        should_group_status_codes=False, excluded_handlers=["^/health/", "^/metrics$", "^/info$"], registry=registry
-    )
-    instrumentator.add(_red(service, registry))
-    instrumentator.instrument(app).expose(app, include_in_schema=False)
+
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    def metrics() -> Response:  # not async: a thread writes the text while the loop serves
+        """Everything measured, as Prometheus text."""
+        return Response(exposition(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _template(scope: Scope) -> str:
+    chosen = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    if chosen is not None:
+        return str(chosen.path)
+    # refused before it reached the routes, or there is no such route
+    return get_route_name(HTTPConnection(scope), should_include_root_path=False) or "none"

@@ -1,5 +1,6 @@
 """Errors that callers see: RFC 9457 problem details, everywhere the same shape."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -73,7 +74,7 @@ class Problem(HTTPException):
         }
         if self.errors:
             body["errors"] = [error.model_dump() for error in self.errors]
-        return Response(orjson.dumps(body), self.status_code, self.headers, MEDIA_TYPE)
+        return Response(_json(body), self.status_code, self.headers, MEDIA_TYPE)
 
 
 def trace_id() -> str:
@@ -87,9 +88,16 @@ def invalid(field: str, detail: str, *, slug: str = "invalid-input") -> Problem:
     return Problem(422, slug, "Invalid input", errors=[FieldError(field=field, detail=detail)])
 
 
+def _details_schema() -> dict[str, Any]:
+    # written out: a reference would point into the schema's own definitions, which an OpenAPI document does not have
+    schema = ProblemDetails.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    return schema
+
+
 def responses(*problems: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     """What a route may answer beside success, for its OpenAPI description: `(status, when)` pairs."""
-    content = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}
+    content = {MEDIA_TYPE: {"schema": _details_schema()}}
     return {status: {"description": when, "content": content} for status, when in problems}
 
 
@@ -110,11 +118,12 @@ COMMON = responses(
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Exception handler for `Problem` and for what the framework itself refuses."""
     if isinstance(error, Problem):
-        return error.response(request.url.path)
+        return error.response(request.scope["path"])
     if isinstance(error, HTTPException):
-        title = HTTPStatus(error.status_code).phrase
-        slug = title.lower().replace(" ", "-")
-        return Problem(error.status_code, slug, title, headers=error.headers).response(request.url.path)
+        known = error.status_code in HTTPStatus.__members__.values()
+        title = HTTPStatus(error.status_code).phrase if known else "Error"
+        slug, detail = title.lower().replace(" ", "-"), "" if error.detail == title else str(error.detail)
+        return Problem(error.status_code, slug, title, detail, headers=error.headers).response(request.scope["path"])
     raise error
 
 
@@ -123,7 +132,7 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     errors = [FieldError(field=_field(e["loc"]), detail=_printable(str(e["msg"]))) for e in error.errors()[:20]]
-    return Problem(422, "invalid-input", "Invalid input", errors=errors).response(request.url.path)
+    return Problem(422, "invalid-input", "Invalid input", errors=errors).response(request.scope["path"])
 
 
 def _field(location: Sequence[Any]) -> str:
@@ -138,3 +147,10 @@ def _field(location: Sequence[Any]) -> str:
 
 def _printable(text: str) -> str:
     return text[:200].encode("utf-8", "replace").decode()
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # half of a surrogate pair, or a number beyond 64 bits, that came with the request
+        return json.dumps(body, default=str).encode("ascii")

@@ -1,61 +1,132 @@
 """Runs a service: settings, logs, traces, sockets, and a drain that ends in time."""
 
+import contextlib
 import os
+import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from shared.chassis.database import DatabaseUnavailable
+from shared.chassis.migrations import SchemaUnknown
 from shared.chassis.settings import EX_CONFIG, ConfigurationError, ServiceSettings
 from shared.resilience import ConfigError
 from shared.telemetry import configure_logs, configure_tracing
 
+EX_SOFTWARE = 70
+"""Exit code of sysexits(3): the drain did not end by itself."""
 EX_TEMPFAIL = 75
 """Exit code of sysexits(3): what stopped the start may be gone at the next try."""
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+_AFTER_DRAIN_SECONDS = 1.5
+"""What closing may take, beyond the time for the requests in flight."""
 
 S = TypeVar("S", bound=ServiceSettings)
 log = structlog.get_logger()
 
 
 def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn:
-    """Run the service until it is told to stop; the process ends here."""
+    """Run the service until it is told to stop; the process ends here.
+
+    Exit codes: 0 after a drain, 78 for what only a change of configuration helps, 75 for what may be gone at the next
+    try (a port in use, a database that is away), 70 when the drain had to be cut short.
+    """
+    _occupy_standard_streams()
     try:
         settings = settings_type.load()
         configure_logs(settings.service, settings.instance, settings.log_level)
         app = create_app(settings)
     except (ConfigurationError, ConfigError) as error:
-        sys.stderr.write(f"bad configuration: {error}\n")
-        raise SystemExit(EX_CONFIG) from None
+        _give_up(EX_CONFIG, f"bad configuration: {error}")
     configure_tracing(settings.service, settings.instance, app.version)
     try:
+        server = _Server(app, settings.drain_seconds)
         sockets = _listen(settings)
+        server.outlive_signals()
+        server.run(sockets)
     except OSError as error:
-        sys.stderr.write(f"cannot listen: {error}\n")
-        raise SystemExit(EX_TEMPFAIL) from None
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
+        _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
+    except SystemExit:  # uvicorn's way to say that the start has failed
+        _explain(app.state.chassis.start_failure)
+    sys.exit(0 if server.started else EX_TEMPFAIL)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with an end to its drain whatever hangs."""
+
+    def __init__(self, app: FastAPI, drain_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, int(drain_seconds)),
+            )
         )
-    )
-    server.run(sockets)
-    raise SystemExit(0 if server.started else EX_TEMPFAIL)
+        # a thread that waits already, woken through a pipe: a signal handler may run while any lock is held
+        self._woken_by, self._wake = os.pipe()
+        seconds = drain_seconds + _AFTER_DRAIN_SECONDS
+        threading.Thread(target=self._cut_short, args=(seconds,), name="watchdog", daemon=True).start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain."""
+        super().handle_exit(sig, frame)
+        os.write(self._wake, b"!")
+
+    def _cut_short(self, seconds: float) -> None:
+        os.read(self._woken_by, 1)
+        time.sleep(seconds)
+        log.error("the drain did not end in time")
+        os._exit(EX_SOFTWARE)
+
+    def outlive_signals(self) -> None:
+        """Make the process end with 0 after the drain.
+
+        uvicorn raises the signal once more when it is done, for the handler that it found at its start: without one of
+        ours the process would die of it.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: setattr(self, "should_exit", True))
+
+
+def _explain(failure: Exception | None) -> NoReturn:
+    if isinstance(failure, ConfigurationError | ConfigError | SchemaUnknown):
+        _give_up(EX_CONFIG, f"cannot start: {failure}")
+    if isinstance(failure, DatabaseUnavailable):
+        _give_up(EX_TEMPFAIL, f"database unavailable: {failure}")
+    _give_up(EX_SOFTWARE, f"cannot start: {type(failure).__name__}, see the log")
+
+
+def _give_up(code: int, reason: str) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        os.write(2, f"{' '.join(reason.split())}\n".encode("utf-8", "backslashreplace"))
+    raise SystemExit(code) from None
+
+
+def _occupy_standard_streams() -> None:
+    # where a stream is closed, the next file to be opened would take its number, and be written to as a log
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _listen(settings: ServiceSettings) -> list[socket.socket]:
@@ -76,5 +147,5 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise OSError(f"{host}:{port}: {os.strerror(error.errno or 0)}") from error
+        raise OSError(f"{host}:{port}: {error.strerror or error}") from error
     return sock

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 EX_CONFIG = 78
 """Exit code of sysexits(3) for bad configuration: starting again would not help."""
@@ -29,7 +31,7 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=0, ge=0, le=65535)
     service_port: int = Field(default=0, ge=0, le=65535)
     database_url: SecretStr
-    sqlite_synchronous: Literal["full", "normal"] = "full"
+    sqlite_synchronous: Literal["full", "normal"] = "normal"
     nats_url: str = ""
     nats_password: SecretStr = SecretStr("")
     prometheus_url: str = ""
@@ -44,8 +46,15 @@ class ServiceSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+        text = url.get_secret_value()
+        if not text.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
             raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        try:
+            database = make_url(text).database or ""
+        except (ArgumentError, ValueError):
+            raise ValueError("cannot be read as a URL") from None  # what is wrong would quote the password
+        if database in ("", ":memory:") or "\0" in database:
+            raise ValueError("must name a database (a file for SQLite)")
         return url
 
     @classmethod
@@ -58,9 +67,18 @@ class ServiceSettings(BaseSettings):
             return cls(_secrets_dir=secrets)
         except ValidationError as error:
             raise ConfigurationError("; ".join(_reasons(error))) from None
+        except SettingsError as error:
+            raise ConfigurationError(" ".join(str(error).split())) from None
+        except (OSError, UnicodeError) as error:
+            raise ConfigurationError(
+                f"SECRETS_DIR: a file in {secrets} cannot be read: {type(error).__name__}"
+            ) from None
 
 
 def _reasons(error: ValidationError) -> list[str]:
     # `input` is left out: it may be a secret
-    problems = error.errors(include_input=False)
-    return [f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in problems]
+    problems = error.errors(include_input=False, include_url=False)
+    return [
+        f"{'.'.join(str(part) for part in problem['loc']).upper() or 'SETTINGS'}: {' '.join(problem['msg'].split())}"
+        for problem in problems
+    ]

@@ -2,7 +2,8 @@
 
 SQLite runs in a thread of its own connection. The stock dialect crosses to it for the cursor, the statement, the rows
 and the cursor's end, and once more for BEGIN and for a ROLLBACK of nothing. Here a statement is one crossing, BEGIN
-travels with the first statement, and what is not open is not rolled back.
+travels with the first statement, and what is not open is not rolled back. `in_one_hop` makes a single crossing of a
+whole transaction.
 
     create_async_engine(url, begin="IMMEDIATE",                     # None: every statement commits by itself
                         connect_args={"pragmas": ("foreign_keys=ON",), "patience": 5.0})
@@ -12,14 +13,19 @@ nothing to wait for. SQLite's own wait polls every 100 ms once it has lasted, an
 every few milliseconds and ends when the caller is cancelled.
 """
 
+import asyncio
 import random
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
@@ -27,6 +33,9 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_dbapi,
     SQLiteDialect_aiosqlite,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+T = TypeVar("T")
 
 DRIVER = "sqlite+onehop"
 
@@ -38,6 +47,25 @@ _Outcome = tuple[Sequence[Any], Any, int | None, int]
 def primary_code(error: sqlite3.Error) -> int:
     """SQLite's result code without its extension, such as `sqlite3.SQLITE_BUSY`; 0 when the error carries none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+async def in_one_hop(connection: AsyncConnection, body: Callable[[Connection], T]) -> T:
+    """Run `body` in the thread of `connection`, as one transaction: it begins, goes on and ends without another hop.
+
+    The caller's context variables are set in there. When cancelled, end it soon, and return once it has ended.
+    """
+    inner = connection.sync_connection
+    assert inner is not None  # noqa: S101 - a connection that was started has one
+    driver: _Connection = inner.connection.dbapi_connection  # type: ignore[assignment]
+
+    def transaction() -> T:
+        with inner.begin():
+            result = body(inner)
+            driver.refuse_if_abandoned()
+            return result
+
+    result: T = await driver.run(partial(copy_context().run, transaction))
+    return result
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -87,13 +115,41 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         return self._connection._conn  # type: ignore[no-any-return]
 
     def in_thread(self, function: Callable[[], Any]) -> Any:
+        if threading.current_thread() is self._connection._thread:
+            return function()
         try:
             return self.await_(self._connection._execute(function))
         except ValueError as error:
             self._handle_exception(error)
 
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Run `function()` in the thread: it has the connection for itself until it has ended, cancelled or not."""
+        try:
+            return await self._connection._execute(function)
+        except asyncio.CancelledError:
+            self.abandon()
+            behind_it = asyncio.ensure_future(self._connection._execute(lambda: None))
+            while not behind_it.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(behind_it)
+            self.abandoned = False
+            raise
+
+    def abandon(self) -> None:
+        """Have what runs in the thread end soon, with an error."""
+        self.abandoned = True
+        inner = self._connection._connection
+        if inner is not None:
+            inner.interrupt()
+
+    def refuse_if_abandoned(self) -> None:
+        """Raise when nobody waits for the transaction any more. In the thread."""
+        if self.abandoned:
+            raise sqlite3.OperationalError("the transaction was abandoned")
+
     def enter_transaction(self) -> None:
         """Begin what waits to be begun; refuse to go on in a transaction that SQLite has rolled back. In the thread."""
+        self.refuse_if_abandoned()
         begin = self.begin
         if begin is not None:
             self.patiently(lambda: self.raw.execute(begin))
@@ -123,21 +179,18 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
     def commit(self) -> None:
         self.begin = None
         if self.open:
-            super().commit()
+            self.in_thread(lambda: self.raw.commit())
             self.open = False
 
     def rollback(self) -> None:
         self.begin = None
         if self.open:
-            super().rollback()
+            self.in_thread(lambda: self.raw.rollback())
             self.open = False
 
     def terminate(self) -> None:
         """Close at once, after a cancelled statement: what still runs in the thread is told to end."""
-        self.abandoned = True
-        inner = self._connection._connection
-        if inner is not None:
-            inner.interrupt()
+        self.abandon()
         super().terminate()
 
     def _handle_exception(self, error: Exception) -> NoReturn:

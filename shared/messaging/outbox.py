@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -76,6 +76,7 @@ class Outbox:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database, self._table, self._broker = database, table, broker
+        self._add = _add_once(table, is_sqlite=database.is_sqlite)
         self._clock = clock or SystemClock()
         self._batch = batch
         self._poll_seconds = poll_seconds
@@ -84,16 +85,16 @@ class Outbox:
         self._idle_seconds = poll_seconds
         self._measured_at = 0.0
 
-    async def add(
+    def add(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         subject: str,
         body: Mapping[str, Any],
         *,
         message_id: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Write a message in the caller's transaction; adding the same `message_id` again changes nothing.
+        """Write a message in a transaction of `Database.transact`; the same `message_id` again changes nothing.
 
         Call `notify()` once that transaction has committed. Raises ValueError or TypeError for what could never be
         published, so that it fails here and not in the relay.
@@ -101,18 +102,14 @@ class Outbox:
         carried = tracing.carry(headers or {})
         wire.check(subject, {**carried, wire.MESSAGE_ID: message_id})
         wire.encode(body)
-        conflict_aware = sqlite_insert if self._database.is_sqlite else postgresql_insert
-        await connection.execute(
-            conflict_aware(self._table)
-            .values(
-                message_id=message_id,
-                subject=subject,
-                body=dict(body),
-                headers=carried,
-                created_at=milliseconds(self._clock),
-            )
-            .on_conflict_do_nothing(index_elements=["message_id"])
-        )
+        message = {
+            "message_id": message_id,
+            "subject": subject,
+            "body": dict(body),
+            "headers": carried,
+            "created_at": milliseconds(self._clock),
+        }
+        connection.execute(self._add, message)
 
     def notify(self) -> None:
         """Wake the relay."""
@@ -242,3 +239,8 @@ class Outbox:
             return False
         self._idle_seconds = min(self._poll_seconds, max(0.0, (free_at - now) / 1000))
         return bool(free_at <= now)
+
+
+def _add_once(table: Table, *, is_sqlite: bool) -> Any:
+    insert = sqlite_insert if is_sqlite else postgresql_insert
+    return insert(table).on_conflict_do_nothing(index_elements=["message_id"])

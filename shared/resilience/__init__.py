@@ -1,7 +1,9 @@
 """The resilient client library: its public names. Start with `Pipeline` or `Registry`; docs/resilience.md teaches."""
 
+from shared.resilience.adaptive_bulkhead import AdaptiveBulkhead
 from shared.resilience.budget import BudgetSnapshot, RetryBudget
 from shared.resilience.bulkhead import Bulkhead, BulkheadSnapshot
+from shared.resilience.cache import Cache, CacheSnapshot
 from shared.resilience.circuit_breaker import (
     CircuitBreaker,
     CircuitBreakerSnapshot,
@@ -18,20 +20,28 @@ from shared.resilience.errors import (
     CallNotPermitted,
     ConfigError,
     DeadlineExceeded,
+    FaultRefused,
+    RateLimitExceeded,
     ResilienceError,
+    SeenError,
     SyncCallableError,
 )
-from shared.resilience.events import Event, EventBus, SeenError
+from shared.resilience.events import Event, EventBus
 from shared.resilience.fallback import Fallback
+from shared.resilience.faults import Fault, Faults, FaultSnapshot
 from shared.resilience.invocation import current_attempt
 from shared.resilience.pipeline import Pipeline
+from shared.resilience.rate_limiter import RateLimiter, RateLimiterSnapshot
 from shared.resilience.registry import Registry
 from shared.resilience.settings import (
+    AdaptiveBulkheadConfig,
     BudgetConfig,
     BulkheadConfig,
+    CacheConfig,
     CircuitBreakerConfig,
     HedgeConfig,
     InstanceConfig,
+    RateLimiterConfig,
     RetryConfig,
     TimeoutConfig,
 )
@@ -39,6 +49,8 @@ from shared.resilience.settings import (
 __all__ = [
     "DEADLINE_HEADER",
     "SYSTEM_CLOCK",
+    "AdaptiveBulkhead",
+    "AdaptiveBulkheadConfig",
     "AttemptTimeout",
     "BudgetConfig",
     "BudgetSnapshot",
@@ -46,6 +58,9 @@ __all__ = [
     "BulkheadConfig",
     "BulkheadFull",
     "BulkheadSnapshot",
+    "Cache",
+    "CacheConfig",
+    "CacheSnapshot",
     "CallNotPermitted",
     "CircuitBreaker",
     "CircuitBreakerConfig",
@@ -56,11 +71,19 @@ __all__ = [
     "Event",
     "EventBus",
     "Fallback",
+    "Fault",
+    "FaultRefused",
+    "FaultSnapshot",
+    "Faults",
     "HedgeConfig",
     "IllegalTransitionError",
     "InstanceConfig",
     "Permit",
     "Pipeline",
+    "RateLimitExceeded",
+    "RateLimiter",
+    "RateLimiterConfig",
+    "RateLimiterSnapshot",
     "Registry",
     "ResilienceConfig",
     "ResilienceError",

@@ -8,17 +8,17 @@ instances: pipelines; each may name a `base_config`, whose layers it inherits se
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from shared.resilience.contradictions import Location, contradictions
 from shared.resilience.errors import ConfigError
-from shared.resilience.settings import BudgetConfig, CircuitBreakerConfig, InstanceConfig, RetryConfig
+from shared.resilience.settings import BudgetConfig, CircuitBreakerConfig, InstanceConfig
 
 _DEEPEST = 20
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-Location: TypeAlias = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -175,7 +175,7 @@ class _Loader:
             errors = error.errors()
             # A misspelt key is also a missing one; the misspelling is what helps.
             first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-            location: Location = first["loc"]
+            location = _in_file(first["loc"])
             raise ConfigError(self._file, node.line_of(location), _reason(model, location, first)) from error
 
     def _instance(self, node: Node, budgets: dict[str, BudgetConfig]) -> InstanceConfig:
@@ -208,10 +208,25 @@ def _merge(base: Node, over: Node) -> Node:
     """`over` on top of `base`, key by key; each value keeps the line that it came from."""
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return over
+    named = over.child("type")
+    if named is not None and named.value != _type(base):
+        # Another kind of policy altogether: their settings do not mix.
+        return over
     merged = dict(base.value)
     for key, node in over.value.items():
         merged[key] = _merge(merged[key], node) if key in merged else node
     return Node(merged, over.line)
+
+
+def _type(node: Node) -> Any:
+    """The kind of bulkhead; one that names none is the plain one."""
+    named = node.child("type")
+    return "fixed" if named is None else named.value
+
+
+def _in_file(location: Location) -> Location:
+    """Where the file has it: pydantic also names the kind of bulkhead that it was tried as."""
+    return location[:1] + location[2:] if location[:1] == ("bulkhead",) else location
 
 
 def _reason(model: type[BaseModel], location: Location, error: Any) -> str:
@@ -222,68 +237,3 @@ def _reason(model: type[BaseModel], location: Location, error: Any) -> str:
     if message.startswith("Input "):
         message = f"i{message[1:]}"
     return f"{path}: {message}" if path else f"{model.__name__}: {message}"
-
-
-def contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
-    """Settings that are each fine and cannot all be meant: where, and why."""
-    return [*_breaker_contradictions(instance), *_deadline_contradictions(instance), *_hedge_contradictions(instance)]
-
-
-def _breaker_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
-    breaker = instance.circuit_breaker
-    if breaker is None:
-        return [(("breaker",), "names a breaker, but there is no circuit_breaker")] if instance.breaker else []
-    found: list[tuple[Location, str]] = []
-    minimum, size = breaker.minimum_number_of_calls, breaker.sliding_window_size
-    if breaker.sliding_window_type == "count" and minimum > size:
-        # At run time it would be taken for the window's size; whoever wrote it expected something else.
-        reason = f"minimum_number_of_calls {minimum} is more than the {size} calls that the window holds"
-        # The defaults of both are 100, so a small window alone is a plain wish for a small minimum.
-        where = (
-            "minimum_number_of_calls"
-            if "minimum_number_of_calls" in breaker.model_fields_set
-            else "sliding_window_size"
-        )
-        found.append((("circuit_breaker", where), reason))
-    return found
-
-
-def _deadline_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
-    deadline = instance.deadline
-    if deadline is None:
-        return []
-    found: list[tuple[Location, str]] = []
-    attempt = instance.timeout.duration if instance.timeout else 0.0
-    if attempt > deadline:
-        found.append(
-            (("timeout", "duration"), f"an attempt of {attempt:g} s is longer than the deadline of {deadline:g} s")
-        )
-    retry = instance.retry
-    if retry is not None and retry.max_attempts > 1:
-        if attempt + _nominal_wait(retry, 1) >= deadline:
-            reason = f"an attempt of {attempt:g} s and the first wait use up the deadline of {deadline:g} s"
-            found.append((("retry",), f"no retry fits: {reason}"))
-        elif (waits := sum(_nominal_wait(retry, n) for n in range(1, retry.max_attempts))) >= deadline:
-            reason = f"the waits alone take {waits:g} s of the deadline of {deadline:g} s"
-            found.append((("retry", "max_attempts"), f"the last of {retry.max_attempts} attempts never fits: {reason}"))
-    bulkhead = instance.bulkhead
-    if bulkhead is not None and bulkhead.max_wait_duration >= deadline:
-        reason = f"waiting {bulkhead.max_wait_duration:g} s leaves nothing of the deadline of {deadline:g} s"
-        found.append((("bulkhead", "max_wait_duration"), reason))
-    return found
-
-
-def _hedge_contradictions(instance: InstanceConfig) -> list[tuple[Location, str]]:
-    hedge, timeout = instance.hedge, instance.timeout
-    if hedge is None or timeout is None or hedge.delay < timeout.duration:
-        return []
-    reason = f"a hedge after {hedge.delay:g} s never starts: the attempt ends after {timeout.duration:g} s"
-    return [(("hedge", "delay"), reason)]
-
-
-def _nominal_wait(retry: RetryConfig, attempt: int) -> float:
-    """The wait after that attempt without jitter, in seconds."""
-    try:
-        return min(retry.max_wait, retry.wait_duration * retry.multiplier ** (attempt - 1))
-    except OverflowError:
-        return retry.max_wait

@@ -2,10 +2,12 @@
 
     ResilienceError
     ├── CallNotPermitted      the breaker refused                        attempted = False
+    ├── RateLimitExceeded     no permission in time                      attempted = False
     ├── BulkheadFull          no free slot in time                       attempted = False
     ├── SyncCallableError     not awaitable (also a TypeError)           attempted = False
     ├── DeadlineExceeded      the caller's time is up (also a TimeoutError)
     ├── AttemptTimeout        one attempt took too long (also a TimeoutError)
+    ├── FaultRefused          that fault may not be injected (also a ValueError)
     └── ConfigError           the configuration is wrong: file:line: reason
 
 `attempted` says whether the dependency may have seen the call. What was never attempted is not its failure: no breaker
@@ -37,6 +39,23 @@ class CallNotPermitted(ResilienceError):
         super().__init__(f"circuit breaker {breaker!r} is {state}; ask again in {retry_after:.3g} s")
         self.breaker = breaker
         self.state = state
+        self.retry_after = retry_after
+
+
+class RateLimitExceeded(ResilienceError):
+    """As many calls as are allowed have begun in this period, and the wait for a later one is too long.
+
+    limiter:     the limiter's name
+    reason:      what the wait does not fit: "wait" (timeout_duration), "deadline", or "queue_full"
+    retry_after: seconds until it would have been this call's turn
+    """
+
+    attempted = False
+
+    def __init__(self, limiter: str, reason: str, retry_after: float) -> None:
+        super().__init__(f"rate limiter {limiter!r}: no permission in time ({reason}); ask in {retry_after:.3g} s")
+        self.limiter = limiter
+        self.reason = reason
         self.retry_after = retry_after
 
 
@@ -86,6 +105,12 @@ class SyncCallableError(ResilienceError, TypeError):
         super().__init__(f"{name} is not a coroutine function; wrap a blocking call in asyncio.to_thread")
 
 
+class FaultRefused(ResilienceError, ValueError):
+    """A fault that may not be injected: without a time to live, for too long, too many, or what makes no sense."""
+
+    attempted = False
+
+
 class ConfigError(ResilienceError):
     """A setting is wrong. The message is `file:line: reason`, so that an editor can jump to it."""
 
@@ -96,3 +121,21 @@ class ConfigError(ResilienceError):
         self.file = str(file)
         self.line = line
         self.reason = reason
+
+
+class SeenError(Exception):
+    """What the history keeps of an error: its kind and its text.
+
+    The error itself would keep alive every frame that it passed through, and with it the data of that call.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - a call must not fail because its error cannot be shown
+            text = "(its text cannot be read)"
+        super().__init__(text)
+        self.kind = type(error).__name__
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({str(self)!r})"

@@ -15,27 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from shared.resilience.errors import SeenError
+
 logger = logging.getLogger("holdfast.resilience")
 # Instants alone do not order what happens in one turn of the event loop.
 _order = itertools.count()
-
-
-class SeenError(Exception):
-    """What the history keeps of an error: its kind and its text.
-
-    The error itself would keep alive every frame that it passed through, and with it the data of that call.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        try:
-            text = str(error)
-        except Exception:  # noqa: BLE001 - a call must not fail because its error cannot be shown
-            text = "(its text cannot be read)"
-        super().__init__(text)
-        self.kind = type(error).__name__
-
-    def __repr__(self) -> str:
-        return f"{self.kind}({str(self)!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +139,61 @@ class HedgeRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimitRefused(Event):
+    """No permission for `wait` seconds, which does not fit: `reason` is "queue_full", "wait" or "deadline"."""
+
+    reason: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class BulkheadRefused(Event):
     """No slot: `reason` is "queue_full", "wait" or "deadline"."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChanged(Event):
+    """The adaptive bulkhead admits another number of calls. Latencies in seconds: of the last window, and usual."""
+
+    before: int
+    after: int
+    latency: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class StaleAnswered(Event):
+    """A kept answer, `age` seconds old, stood in for a call that failed. `cause` is None: it returned a failure."""
+
+    age: float
+    cause: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInjected(Event):
+    """From now on the fault acts, for `seconds` at most."""
+
+    fault: str
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaultEnded(Event):
+    """The fault acts no more: its time is over, or somebody cleared it. `reason` is "expired" or "cleared"."""
+
+    fault: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultStruck(Event):
+    """The fault acted on an attempt."""
+
+    fault: str
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,20 +248,17 @@ class ConfigRefused(Event):
     reason: str
 
 
-# By class, the fields that hold an error.
-_ERRORS: dict[type[Event], tuple[str, ...]] = {
-    CallFailed: ("error",),
-    CallIgnored: ("error",),
-    RetryScheduled: ("error",),
-    RetryRefused: ("error",),
-    FallbackAnswered: ("cause",),
-    FallbackFailed: ("cause", "error"),
-}
+# By class, the fields that hold an error; filled as the classes turn up.
+_error_fields: dict[type[Event], tuple[str, ...]] = {}
 
 
 def _for_history(event: Event) -> Event:
-    fields = _ERRORS.get(type(event), ())
-    errors: dict[str, Any] = {name: SeenError(error) for name in fields if (error := getattr(event, name)) is not None}
+    kind = type(event)
+    names = _error_fields.get(kind)
+    if names is None:
+        names = tuple(field.name for field in dataclasses.fields(kind) if "Exception" in str(field.type))
+        _error_fields[kind] = names
+    errors: dict[str, Any] = {name: SeenError(error) for name in names if (error := getattr(event, name)) is not None}
     return dataclasses.replace(event, **errors) if errors else event
 
 

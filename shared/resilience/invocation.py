@@ -1,6 +1,6 @@
 """One call on its way through the layers of a pipeline."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any, TypeAlias
@@ -25,10 +25,11 @@ class Invocation:
     fn, args, kwargs: the guarded call
     idempotent:       safe to repeat: may be retried and hedged
     fallback:         the fallbacks of this very call, tried before those of the pipeline
+    cache_key:        what the answer is kept under, and shared; None: it is not
     deadline:         the monotonic instant at which the caller stops waiting; `NEVER` when there is none
     """
 
-    __slots__ = ("args", "deadline", "fallback", "fn", "idempotent", "kwargs")
+    __slots__ = ("args", "cache_key", "deadline", "fallback", "fn", "idempotent", "kwargs")
 
     def __init__(
         self,
@@ -38,12 +39,14 @@ class Invocation:
         *,
         idempotent: bool = False,
         fallback: Any = None,
+        cache_key: Hashable | None = None,
     ) -> None:
         self.fn = fn
         self.args = args
         self.kwargs = kwargs or {}
         self.idempotent = idempotent
         self.fallback = fallback
+        self.cache_key = cache_key
         self.deadline = NEVER
 
 

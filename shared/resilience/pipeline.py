@@ -1,6 +1,7 @@
 """The pipeline: the layers of one dependency, in one order.
 
-    deadline -> fallback -> retry (with its budget) -> hedge -> circuit breaker -> bulkhead -> attempt timeout -> call
+    deadline -> fallback -> cache -> retry (with its budget) -> hedge -> circuit breaker -> rate limiter -> bulkhead
+        -> attempt timeout -> faults -> call
 
     answer = await pipeline.call(client.charge, order, idempotent=True, fallback=queue_for_later)
 
@@ -11,33 +12,59 @@ A layer that is switched off is not in the chain at all, so it costs nothing.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from functools import partial, wraps
 from random import Random
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
+from tenacity.wait import wait_base
+
+from shared.resilience.adaptive_bulkhead import AdaptiveBulkhead
 from shared.resilience.budget import RetryBudget
 from shared.resilience.bulkhead import Bulkhead
+from shared.resilience.cache import Cache
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.deadline import Deadline
 from shared.resilience.errors import SyncCallableError
 from shared.resilience.events import Event, EventBus, LayerSwitched, Listener
 from shared.resilience.fallback import Fallback, FallbackLayer, Fallbacks
+from shared.resilience.faults import Faults
 from shared.resilience.hedge import Hedge
 from shared.resilience.invocation import Invocation, Step, attempt
+from shared.resilience.rate_limiter import RateLimiter
 from shared.resilience.retry import Retry
-from shared.resilience.settings import BulkheadConfig, CircuitBreakerConfig, HedgeConfig, RetryConfig
+from shared.resilience.settings import (
+    AdaptiveBulkheadConfig,
+    BulkheadConfig,
+    CacheConfig,
+    CircuitBreakerConfig,
+    HedgeConfig,
+    RateLimiterConfig,
+    RetryConfig,
+)
 from shared.resilience.timeout import Timeout
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 # From the outside in.
-ORDER = ("deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead", "timeout")
+ORDER = (
+    "deadline",
+    "fallback",
+    "cache",
+    "retry",
+    "hedge",
+    "circuit_breaker",
+    "rate_limiter",
+    "bulkhead",
+    "timeout",
+    "faults",
+)
 
 # The layers that a pipeline shares with nobody, and that a configuration can add or take away.
-_OWN_LAYERS = frozenset(ORDER) - {"deadline", "fallback", "circuit_breaker", "timeout"}
+_OWN_LAYERS = frozenset(ORDER) - {"deadline", "fallback", "circuit_breaker", "timeout", "faults"}
+# Exactly these: what derives from one of them knows more than its settings say.
 _RECONFIGURABLE = (Retry, Hedge, Bulkhead)
 
 
@@ -54,6 +81,7 @@ class Pipeline:
 
     deadline: seconds for a whole call with its retries
     timeout:  seconds for one attempt
+    backoff:  one of tenacity's wait strategies, in place of the one that `retry` describes
     """
 
     def __init__(
@@ -62,11 +90,14 @@ class Pipeline:
         *,
         deadline: float | None = None,
         fallbacks: tuple[Fallback[Any], ...] = (),
+        cache: CacheConfig | None = None,
         retry: RetryConfig | None = None,
+        backoff: wait_base | None = None,
         budget: RetryBudget | None = None,
         hedge: HedgeConfig | None = None,
         circuit_breaker: CircuitBreaker | CircuitBreakerConfig | None = None,
-        bulkhead: BulkheadConfig | None = None,
+        rate_limiter: RateLimiterConfig | None = None,
+        bulkhead: BulkheadConfig | AdaptiveBulkheadConfig | None = None,
         timeout: float | None = None,
         idempotent: bool = False,
         clock: Clock = SYSTEM_CLOCK,
@@ -85,12 +116,15 @@ class Pipeline:
         own = _Shared(clock=clock, events=self.events)
         self.deadline = Deadline(name, deadline, clock=clock)
         self.fallback = FallbackLayer(name, fallbacks, **own)
-        self.retry = Retry(name, retry, budget=budget, random=random, **own) if retry else None
+        self.cache = Cache(name, cache, **own) if cache else None
+        self.retry = Retry(name, retry, budget=budget, strategy=backoff, random=random, **own) if retry else None
         self.hedge = Hedge(name, hedge, budget=budget, **own) if hedge else None
-        self.bulkhead = Bulkhead(name, bulkhead, **own) if bulkhead else None
+        self.rate_limiter = RateLimiter(name, rate_limiter, **own) if rate_limiter else None
+        self.bulkhead = _bulkhead(name, bulkhead, own) if bulkhead else None
         self.timeout = Timeout(name, timeout, **own)
         # Holds attempts to the caller's deadline when there is no timeout, or when it is switched off.
         self._deadline_only = Timeout(name, None, **own)
+        self.faults = Faults(name, random=random, on_change=self._rebuild, **own)
         self._runs = self._present()
         self._enabled = dict.fromkeys(self._runs, True)
         self._chain = self._build()
@@ -101,17 +135,20 @@ class Pipeline:
         *args: Any,
         idempotent: bool | None = None,
         fallback: Fallbacks[T] | None = None,
+        cache_key: Hashable | None = None,
         **kwargs: Any,
     ) -> T:
         """Await `fn(*args, **kwargs)` behind all layers that are on.
 
         idempotent: safe to repeat; None: as set for the pipeline
         fallback:   awaited with the error, to answer in the place of `fn`
+        cache_key:  what the answer is kept under, if the pipeline has a cache
 
         Raises what `fn` raised, or a ResilienceError.
         """
         safe = self.idempotent if idempotent is None else idempotent
-        result: T = await self._chain(Invocation(fn, args, kwargs, idempotent=safe, fallback=fallback))
+        invocation = Invocation(fn, args, kwargs, idempotent=safe, fallback=fallback, cache_key=cache_key)
+        result: T = await self._chain(invocation)
         return result
 
     def __call__(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -136,7 +173,7 @@ class Pipeline:
         if layer not in self._enabled:
             raise ValueError(f"pipeline {self.name!r} has no layer {layer!r}, only: {', '.join(self._enabled)}")
         self._enabled[layer] = enabled
-        self._chain = self._build()
+        self._rebuild()
         self.events.publish(LayerSwitched(self.name, self._clock.monotonic(), layer, enabled))
 
     def adopt(self, other: "Pipeline", changed: Collection[str]) -> None:
@@ -155,7 +192,7 @@ class Pipeline:
         self.budget = other.budget
         for layer in (set(changed) | drawing) & _OWN_LAYERS:
             ours, theirs = getattr(self, layer), getattr(other, layer)
-            if type(ours) is type(theirs) and isinstance(ours, _RECONFIGURABLE) and layer not in drawing:
+            if type(ours) is type(theirs) and type(ours) in _RECONFIGURABLE and layer not in drawing:
                 ours.reconfigure(theirs.config)
             else:
                 setattr(self, layer, theirs)
@@ -163,7 +200,7 @@ class Pipeline:
                     theirs.events = self.events
         self._runs = self._present()
         self._enabled = {layer: self._enabled.get(layer, True) for layer in self._runs}
-        self._chain = self._build()
+        self._rebuild()
 
     def subscribe(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
         """Hear of this pipeline's events and its breaker's (`kinds` empty: of all). Returns what ends it."""
@@ -187,25 +224,33 @@ class Pipeline:
         runs: dict[str, Callable[..., Awaitable[Any]] | None] = {
             "deadline": self.deadline.run,
             "fallback": self.fallback.run,
+            "cache": self.cache.run if self.cache is not None else None,
             "retry": self.retry.run if self.retry is not None else None,
             "hedge": self.hedge.run if self.hedge is not None else None,
             "circuit_breaker": self.circuit_breaker.call if self.circuit_breaker is not None else None,
+            "rate_limiter": self.rate_limiter.run if self.rate_limiter is not None else None,
             "bulkhead": self.bulkhead.run if self.bulkhead is not None else None,
             "timeout": self.timeout.run if self.timeout.duration is not None else None,
+            "faults": self.faults.run,
         }
         return {layer: run for layer in ORDER if (run := runs[layer]) is not None}
+
+    def _rebuild(self) -> None:
+        self._chain = self._build()
 
     def _build(self) -> Step:
         """The chain of the layers that are on, from the call outwards."""
         enabled = self._enabled
         step: Step = attempt
         self.timeout.propagate = enabled["deadline"]
-        if enabled["deadline"] and not enabled.get("timeout"):
-            step = partial(self._deadline_only.run, step)
+        self.faults.allowed = enabled["faults"]
         for layer in reversed(ORDER):
-            if layer == "fallback":
+            if layer == "cache":
+                # What the cache answers by itself is no call to the dependency.
                 step = self._counted(step)
-            if enabled.get(layer):
+            if layer == "timeout" and enabled["deadline"] and not enabled.get("timeout"):
+                step = partial(self._deadline_only.run, step)
+            elif enabled.get(layer) and (layer != "faults" or self.faults.active):
                 step = partial(self._runs[layer], step)
         return step
 
@@ -216,3 +261,9 @@ class Pipeline:
         if self._enabled.get("retry"):
             return partial(self.budget.count, step)
         return partial(self.budget.count_and_report, step) if self._enabled.get("hedge") else step
+
+
+def _bulkhead(name: str, config: BulkheadConfig | AdaptiveBulkheadConfig, own: _Shared) -> Bulkhead:
+    if isinstance(config, AdaptiveBulkheadConfig):
+        return AdaptiveBulkhead(name, config, **own)
+    return Bulkhead(name, config, **own)

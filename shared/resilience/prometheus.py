@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from shared.resilience.budget import BudgetSnapshot
 from shared.resilience.bulkhead import BulkheadSnapshot
 from shared.resilience.circuit_breaker import CircuitBreakerSnapshot, State
+from shared.resilience.rate_limiter import RateLimiterSnapshot
 from shared.resilience.registry import Registry
 
 Kind: TypeAlias = Literal["gauge", "counter"]
@@ -36,7 +37,11 @@ class ResilienceCollector(Collector):
         yield from self._timeouts()
         yield from self._hedges()
         yield from self._fallbacks()
+        yield from self._caches()
+        yield from self._faults()
         yield from self._layers()
+        limiters = [p.rate_limiter.snapshot() for p in self._registry.pipelines.values() if p.rate_limiter is not None]
+        yield from _rate_limiters(limiters)
         bulkheads = [p.bulkhead.snapshot() for p in self._registry.pipelines.values() if p.bulkhead is not None]
         yield from _bulkheads(bulkheads)
         yield from self._reloads()
@@ -99,6 +104,24 @@ class ResilienceCollector(Collector):
             family.add_metric((outcome,), count)
         yield family
 
+    def _caches(self) -> Iterator[Metric]:
+        caches = [p.cache.snapshot() for p in self._registry.pipelines.values() if p.cache is not None]
+        samples: Samples = []
+        for now in caches:
+            samples += [
+                ((now.name, "fresh"), now.fresh),
+                ((now.name, "stale"), now.stale),
+                ((now.name, "missed"), now.missed),
+                ((now.name, "shared"), now.shared),
+            ]
+        text = "Answers without a call, in the place of a failed one, none for a failed one, and of another call"
+        yield _counter("resilience_cache_calls", text, samples, "kind")
+        yield _gauge("resilience_cache_entries", "Answers that are kept", [((c.name,), c.entries) for c in caches])
+
+    def _faults(self) -> Iterator[Metric]:
+        samples: Samples = [((name,), len(p.faults.snapshot())) for name, p in self._registry.pipelines.items()]
+        yield _gauge("resilience_faults_active", "Faults that act on the pipeline's attempts now", samples)
+
     def _layers(self) -> Iterator[Metric]:
         samples: Samples = [
             ((name, layer), float(enabled))
@@ -130,6 +153,17 @@ def _breakers(breakers: list[CircuitBreakerSnapshot]) -> Iterator[Metric]:
     yield seconds
     refused: Samples = [((b.name, "not_permitted"), b.not_permitted_calls) for b in breakers]
     yield _counter(f"{prefix}_not_permitted_calls", "Calls that the breaker refused", refused, "kind")
+
+
+def _rate_limiters(limiters: list[RateLimiterSnapshot]) -> Iterator[Metric]:
+    prefix = "resilience4j_ratelimiter"
+    samples: Samples = [((r.name,), r.available) for r in limiters]
+    yield _gauge(f"{prefix}_available_permissions", "Calls that may still begin in this period", samples)
+    yield _gauge(
+        f"{prefix}_waiting_threads", "Calls in line for a permission", [((r.name,), r.waiting) for r in limiters]
+    )
+    samples = [((r.name,), r.refused) for r in limiters]
+    yield _counter("resilience_ratelimiter_refused_calls", "Calls that got no permission", samples)
 
 
 def _bulkheads(bulkheads: list[BulkheadSnapshot]) -> Iterator[Metric]:

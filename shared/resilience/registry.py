@@ -130,10 +130,12 @@ class Registry:
         return Pipeline(
             name,
             deadline=instance.deadline,
+            cache=instance.cache,
             retry=instance.retry,
             budget=self._budget(name, instance),
             hedge=instance.hedge,
             circuit_breaker=self._breaker(name, instance),
+            rate_limiter=instance.rate_limiter,
             bulkhead=instance.bulkhead,
             timeout=None if instance.timeout is None else instance.timeout.duration,
             idempotent=instance.idempotent,

@@ -17,6 +17,8 @@ from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.errors import DeadlineExceeded, ResilienceError
 from shared.resilience.events import EventBus, RetryRefused, RetryScheduled, RetrySucceeded
 from shared.resilience.invocation import ATTEMPT, Invocation, Step
+from shared.resilience.mode import MODE
+from shared.resilience.results import is_failure
 from shared.resilience.settings import RetryConfig
 
 _PUSHED_BACK = -1.0
@@ -43,12 +45,12 @@ class _Outcome:
     worth_repeating: bool
 
 
-def push_back(error: Exception | None) -> float | None:
-    """Seconds that the server asks to wait, from the error's `retry_after`. None: it says nothing.
+def push_back(failure: Any) -> float | None:
+    """Seconds that the server asks to wait: `retry_after` of the error, or of the result. None: it says nothing.
 
     Negative: do not try again; what cannot be read as a number of seconds means that too (gRPC proposal A6).
     """
-    value = getattr(error, "retry_after", None)
+    value = getattr(failure, "retry_after", None)
     if value is None:
         return None
     try:
@@ -100,7 +102,7 @@ class Retry:
         except Exception as error:  # noqa: BLE001 - raised again by _repeat
             outcome = _Outcome(error, None, self.is_worth_repeating(error))
         else:
-            if self._retry_on_result is None or not self._retry_on_result(result):
+            if self._retry_on_result is None or not self._is_failure(result):
                 self._first_time += 1
                 self.budget.on_success()
                 return result
@@ -118,13 +120,17 @@ class Retry:
             return False
         return not self.config.retry_exceptions or isinstance(error, self.config.retry_exceptions)
 
+    def _is_failure(self, result: Any) -> bool:
+        predicate = self._retry_on_result
+        return predicate is not None and is_failure(predicate, result, f"retry_on_result of {self.name}")
+
     async def _repeat(self, inner: Step, invocation: Invocation, outcome: _Outcome) -> Any:
         attempts = 1
         wait = 0.0
         base = ATTEMPT.get()
         while outcome.worth_repeating:
             self.budget.on_failure()
-            wait = self._next_wait(attempts, outcome.error, wait)
+            wait = self._next_wait(attempts, outcome, wait)
             refusal = self._refusal(invocation, attempts, wait)
             if refusal is not None:
                 self._note(outcome.error, attempts, refusal)
@@ -149,19 +155,21 @@ class Retry:
                 error.__cause__ = previous
             return _Outcome(error, None, self.is_worth_repeating(error))
         else:
-            return _Outcome(None, result, self._retry_on_result is not None and self._retry_on_result(result))
+            return _Outcome(None, result, self._is_failure(result))
         finally:
             ATTEMPT.reset(token)
 
-    def _next_wait(self, attempts: int, error: Exception | None, previous: float) -> float:
-        asked = push_back(error)
+    def _next_wait(self, attempts: int, outcome: _Outcome, previous: float) -> float:
+        asked = push_back(outcome.result if outcome.error is None else outcome.error)
         if asked == _PUSHED_BACK:
             return _PUSHED_BACK
-        return max(self._backoff.wait(attempts, error, previous), asked or 0.0)
+        if not MODE.wait:
+            return 0.0
+        return max(self._backoff.wait(attempts, outcome.error, previous), asked or 0.0)
 
     def _refusal(self, invocation: Invocation, attempts: int, wait: float) -> str | None:
         """Why there is no further attempt; None: there is one, and the budget has been drawn on."""
-        if attempts >= self.config.max_attempts:
+        if attempts >= self._max_attempts():
             return "attempts"
         if not invocation.idempotent:
             return "not_idempotent"
@@ -171,10 +179,13 @@ class Retry:
             return "deadline"
         return None if self.budget.try_acquire() else "budget"
 
+    def _max_attempts(self) -> int:
+        return MODE.attempts_of(self.config.max_attempts)
+
     def _note(self, error: Exception | None, attempts: int, reason: str) -> None:
         self.events.publish(RetryRefused(self.name, self._now(), attempts, reason, error))
         if error is not None:
-            note = f"{self.name}: {attempts} of {self.config.max_attempts} attempts made; no more because of: {reason}"
+            note = f"{self.name}: {attempts} of {self._max_attempts()} attempts made; no more because of: {reason}"
             # An error object that is raised twice (a cached one, say) shall not collect notes for ever.
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)

@@ -9,11 +9,21 @@ are Resilience4j's, except where a comment says otherwise.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
@@ -146,12 +156,88 @@ class TimeoutConfig(Settings):
     duration: PositiveDuration
 
 
+class RateLimiterConfig(Settings):
+    """Calls that may begin in each period, and how long and how many may wait for their turn.
+
+    Resilience4j's period of 500 ns limits nothing that Python could do, and its wait of 5 s is longer than callers
+    wait: here a wait has to be asked for.
+    """
+
+    limit_for_period: Count = 50
+    # Shorter ones cannot be told apart on an event loop.
+    limit_refresh_period: Annotated[PositiveDuration, Field(ge=0.001)] = 1
+    timeout_duration: Duration = 0
+    max_waiting: Annotated[int, Field(ge=0)] = 100
+
+
 class BulkheadConfig(Settings):
     """Concurrent calls, and how long and how many may wait for a slot."""
 
+    type: Literal["fixed"] = "fixed"
     max_concurrent_calls: Count = 25
     max_wait_duration: Duration = 0
     max_waiting: Annotated[int, Field(ge=0)] = 100
+
+
+class AdaptiveBulkheadConfig(Settings):
+    """A bulkhead that finds out by itself how many calls the dependency takes, between two limits.
+
+    After Netflix's Gradient2, whose defaults these are, except that a quiet dependency may be limited to fewer than 20.
+    """
+
+    type: Literal["adaptive"]
+    min_limit: Count = 5
+    initial_limit: Count = 20
+    max_limit: Count = 200
+    # Latency may rise to so many times the usual before the limit falls.
+    tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
+    # Of each new estimate, how much is taken over at once.
+    smoothing: Annotated[float, Field(gt=0, le=1)] = 0.2
+    # Calls that may queue at the dependency: what the limit grows by while all is well.
+    queue_size: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4
+    # The limit is judged once in a window: at least so long, with at least so many answers.
+    window: PositiveDuration = 1
+    window_calls: Count = 10
+    # The usual latency is the average of about so many windows.
+    long_window: Count = 600
+    # Errors that mean: too much. Others say nothing about the load.
+    drop_exceptions: tuple[ExceptionType, ...] = (TimeoutError,)
+    max_wait_duration: Duration = 0
+    max_waiting: Annotated[int, Field(ge=0)] = 100
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.min_limit <= self.initial_limit <= self.max_limit:
+            limits = f"{self.min_limit}, {self.initial_limit}, {self.max_limit}"
+            raise ValueError(f"min_limit, initial_limit and max_limit are not in order: {limits}")
+        return self
+
+
+class CacheConfig(Settings):
+    """How long an answer is fresh, and how much longer it may stand in for a failed call (RFC 5861)."""
+
+    max_age: Duration = 0
+    stale_if_error: Duration = 60
+    max_entries: Count = 1000
+    # Answer from the cache without a call while the answer is fresh.
+    serve_fresh: bool = False
+    # Calls with equal keys that run at the same time become one.
+    single_flight: bool = False
+    # Empty: every exception.
+    stale_exceptions: tuple[ExceptionType, ...] = ()
+    ignore_exceptions: tuple[ExceptionType, ...] = ()
+    # True for a returned value that is a failure: it is not kept, and a kept one answers in its place.
+    stale_on_result: Predicate = None
+    # Makes the key from the call's arguments, for calls that bring none; None as a key: not cached.
+    key: Annotated[Callable[..., Hashable] | None, BeforeValidator(_predicate)] = None
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        if self.serve_fresh and self.max_age == 0:
+            raise ValueError("serve_fresh without a max_age never serves anything")
+        if self.max_age == 0 and self.stale_if_error == 0 and not self.single_flight:
+            raise ValueError("neither max_age nor stale_if_error is set: nothing would ever be answered")
+        return self
 
 
 class HedgeConfig(Settings):
@@ -159,6 +245,23 @@ class HedgeConfig(Settings):
 
     delay: PositiveDuration
     max_hedges: Annotated[int, Field(ge=1, le=5)] = 1
+
+
+def _bulkhead_type(value: Any) -> str:
+    """Which of the two is meant: what names no type is the plain one."""
+    if isinstance(value, dict):
+        return str(value.get("type", "fixed"))
+    return str(getattr(value, "type", "fixed"))
+
+
+AnyBulkheadConfig = Annotated[
+    Annotated[BulkheadConfig, Tag("fixed")] | Annotated[AdaptiveBulkheadConfig, Tag("adaptive")],
+    Discriminator(
+        _bulkhead_type,
+        custom_error_type="bulkhead_type",
+        custom_error_message="type must be fixed or adaptive",
+    ),
+]
 
 
 class InstanceConfig(Settings):
@@ -169,8 +272,10 @@ class InstanceConfig(Settings):
     breaker: str | None = None
     deadline: PositiveDuration | None = None
     idempotent: bool = False
+    cache: CacheConfig | None = None
     retry: RetryConfig | None = None
     hedge: HedgeConfig | None = None
     circuit_breaker: CircuitBreakerConfig | None = None
-    bulkhead: BulkheadConfig | None = None
+    rate_limiter: RateLimiterConfig | None = None
+    bulkhead: AnyBulkheadConfig | None = None
     timeout: TimeoutConfig | None = None

@@ -6,6 +6,9 @@ pipeline = Pipeline("payment", ..., clock=clock, random=seeded_random())
 answer = await clock.run(pipeline.call(charge))   # every wait is taken at once
 await clock.advance(5)                            # timers fire in order, tasks run between them
 clock.tick(0.7)                                   # time passes inside a call: "this took 700 ms"
+
+with set_testing(attempts=2):                     # code that has no clock to inject: nothing waits
+    ...
 """
 
 import asyncio
@@ -14,7 +17,10 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, TypeVar
+
+from shared.resilience.mode import MODE
 
 T = TypeVar("T")
 
@@ -158,3 +164,40 @@ def _finish(done: "asyncio.Future[None]") -> None:
 def seeded_random(seed: int = 1) -> random.Random:
     """The same jitter in every run."""
     return random.Random(seed)  # noqa: S311 - jitter, not a secret
+
+
+class set_testing:  # noqa: N801 - called as a function, or used as a statement: `with set_testing():`
+    """Test mode for the whole process, as stamina has it; with `with`, until the block ends.
+
+    on:         False: everything as in earnest again
+    attempts:   of every retry: this many; None: as configured
+    cap:        `attempts` only lowers what is configured
+    wait:       False: retries and rate limiters do not wait
+    all_closed: no breaker opens, and one that is open admits
+
+    Bulkheads, timeouts and deadlines stay: they wait for calls, not for time to pass.
+    """
+
+    def __init__(
+        self,
+        on: bool = True,
+        *,
+        attempts: int | None = 1,
+        cap: bool = False,
+        wait: bool = False,
+        all_closed: bool = False,
+    ) -> None:
+        if attempts is not None and attempts < 1:
+            raise ValueError(f"a retry makes at least one attempt, not {attempts}")
+        self._before = (MODE.attempts, MODE.cap, MODE.wait, MODE.all_closed)
+        self._set((attempts, cap, wait, all_closed) if on else (None, False, True, False))
+
+    def __enter__(self) -> None:
+        """The mode is on already."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._set(self._before)
+
+    @staticmethod
+    def _set(mode: tuple[int | None, bool, bool, bool]) -> None:
+        MODE.attempts, MODE.cap, MODE.wait, MODE.all_closed = mode

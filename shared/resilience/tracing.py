@@ -15,13 +15,16 @@ from shared.resilience.events import (
     Event,
     FallbackAnswered,
     FallbackFailed,
+    FaultStruck,
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
     RateExceeded,
+    RateLimitRefused,
     RetryRefused,
     RetryScheduled,
     RetrySucceeded,
+    StaleAnswered,
     StateTransition,
 )
 
@@ -32,13 +35,16 @@ NOTEWORTHY: Final[tuple[type[Event], ...]] = (
     CallRefused,
     FallbackAnswered,
     FallbackFailed,
+    FaultStruck,
     HedgeRefused,
     HedgeStarted,
     HedgeWon,
     RateExceeded,
+    RateLimitRefused,
     RetryRefused,
     RetryScheduled,
     RetrySucceeded,
+    StaleAnswered,
     StateTransition,
 )
 

@@ -1,7 +1,8 @@
 """Structured logs: JSON lines on standard output, with trace and order ids, without secrets or card numbers."""
 
+import json
 import logging
-import re
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -10,43 +11,67 @@ import orjson
 import structlog
 from opentelemetry import trace
 
-_SECRET_FIELDS = frozenset(
-    ("authorization", "token", "password", "secret", "key", "number", "card", "card_number", "sealed_card", "cookie")
-)
-_CARD_NUMBER = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
-_MASK = "[removed]"
+from shared.telemetry.output import LineLogger, LineOutput
+from shared.telemetry.redaction import redacted
+
+_NOISY = ("uvicorn.access", "httpx", "httpcore", "alembic.runtime.migration", "aiosqlite", "asyncio")
+_OURS = ("timestamp", "level", "service", "instance", "trace_id")
+"""Fields that hold nothing of a caller's, and whose digits may look like a card's."""
 
 
 def configure_logs(service: str, instance: str, level: str = "info") -> None:
     """Send every log record of this process, the libraries' too, to standard output as JSON lines."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    output = LineOutput(_descriptor())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _identify(service, instance),
         structlog.processors.format_exc_info,
-        _redact,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_serialise)],
+        processors=[*shared, _render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=lambda *_: LineLogger(output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=lambda event, **_: _serialise(event).decode()),
+                lambda *record: _render(*record).decode(),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=threshold, force=True)
-    for noisy in ("uvicorn.access", "httpx", "alembic.runtime.migration", "aiosqlite"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    for noisy in _NOISY:
+        logging.getLogger(noisy).setLevel(max(threshold, logging.WARNING))
+
+
+def _descriptor() -> int:
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # closed, or replaced by something that is no file
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+class _Handler(logging.Handler):
+    """Takes the records of libraries that log with `logging`."""
+
+    def __init__(self, output: LineOutput) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; one that cannot be formatted is reported by `logging` itself."""
+        try:
+            self._output.write(self.format(record).encode())
+        except Exception:  # noqa: BLE001 - a record must not break what it reports about
+            self.handleError(record)
 
 
 def _identify(service: str, instance: str) -> structlog.typing.Processor:
@@ -60,14 +85,11 @@ def _identify(service: str, instance: str) -> structlog.typing.Processor:
     return add
 
 
-def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for field, value in event.items():
-        if field in _SECRET_FIELDS:
-            event[field] = _MASK
-        elif isinstance(value, str) and len(value) >= 13:
-            event[field] = _CARD_NUMBER.sub(_MASK, value)
-    return event
-
-
-def _serialise(event: Any, **_options: Any) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+def _render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    event.pop("color_message", None)  # uvicorn says everything twice
+    clean = {name: event.pop(name) for name in _OURS if name in event}
+    clean |= redacted(event)
+    try:
+        return orjson.dumps(clean, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # half of a surrogate pair, or a number beyond 64 bits
+        return json.dumps({str(name): value for name, value in clean.items()}, default=str).encode("ascii")

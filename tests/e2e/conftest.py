@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,14 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A platform that tests share: they may load it, but leave every process running."""
     with running_stack(tmp_path_factory.mktemp("platform") / ".local") as stack:
         yield stack
+
+
+@pytest.fixture
+def passable_directory() -> Iterator[Path]:
+    """A directory that others may pass: root's Postgres runs as another user, and pytest shuts its own directories."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
 
 
 def audit(stack: LocalStack, *, answers: Path | None = None, settled: bool = True) -> None:

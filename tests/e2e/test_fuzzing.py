@@ -1,5 +1,7 @@
 """schemathesis against the three running services: no answer that the OpenAPI documents do not list, and no 5xx."""
 
+from collections.abc import Iterator
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
 from shared.chassis.auth import TokenSigner
 
@@ -23,6 +26,13 @@ FUZZ = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A platform of its own: payments for orders that do not exist are what the auditor calls a breach."""
+    with running_stack(tmp_path_factory.mktemp("fuzzed") / ".local") as stack:
+        yield stack
 
 
 @pytest.mark.parametrize("service", ["order", "payment", "inventory"])

@@ -6,9 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -113,14 +111,6 @@ def test_reset_deletes_data_secrets_and_logs_and_nothing_else(tmp_path: Path) ->
         assert (stack.state.path / "tools").exists()
         stack.up()
         assert stack.secret("operator", "admin_token") != token
-
-
-@pytest.fixture
-def passable_directory() -> Iterator[Path]:
-    """A directory that others may pass: root's Postgres runs as another user, and pytest shuts its own directories."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
 
 
 def test_a_stack_on_its_own_postgres_has_a_database_a_service_behind_a_password(passable_directory: Path) -> None:

@@ -72,7 +72,7 @@ class Model:
         async with self.database.write() as connection:
             for _ in range(count):
                 message_id = f"m-{len(self.added)}"
-                await self.relays[0].add(connection, "payments.requested", {}, message_id=message_id)
+                await connection.run_sync(self.relays[0].add, "payments.requested", {}, message_id=message_id)
                 self.added.add(message_id)
 
     async def turn(self, relay: int, confirmed: set[int]) -> None:

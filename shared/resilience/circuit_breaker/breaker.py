@@ -4,7 +4,6 @@ The semantics are Resilience4j's. Where this breaker does more, the comment says
 takes no locks.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,11 +14,10 @@ from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.errors import CallNotPermitted
 from shared.resilience.events import CallFailed, CallIgnored, CallRefused, CallSlow, CallSucceeded, EventBus
 from shared.resilience.mode import MODE
+from shared.resilience.results import is_failure
 from shared.resilience.settings import CircuitBreakerConfig
 
 T = TypeVar("T")
-logger = logging.getLogger("holdfast.resilience")
-
 _DISABLED = State.DISABLED
 _HALF_OPEN = State.HALF_OPEN
 # Admitted whatever the state: a generation that never was, so that the outcome is charged to none.
@@ -118,7 +116,10 @@ class CircuitBreaker(StateMachine):
     def on_success(self, permit: Permit, elapsed: float, result: Any = None) -> None:
         """Record a call that returned `result` after `elapsed` seconds; a failure if `record_result` says so."""
         predicate = self._is_failure
-        self._record(permit, elapsed, predicate is not None and self._judge(predicate, result), None)
+        failed = predicate is not None and is_failure(
+            predicate, result, f"record_result of circuit breaker {self.name}"
+        )
+        self._record(permit, elapsed, failed, None)
 
     def on_error(self, permit: Permit, elapsed: float, error: BaseException) -> None:
         """Record a call that raised `error` after `elapsed` seconds.
@@ -185,13 +186,6 @@ class CircuitBreaker(StateMachine):
             self._transition(State.OPEN)
         elif self._state is State.HALF_OPEN:
             self._transition(State.CLOSED)
-
-    def _judge(self, predicate: Callable[[Any], bool], result: Any) -> bool:
-        try:
-            return bool(predicate(result))
-        except Exception:
-            logger.exception("record_result of circuit breaker %s failed; counted as a success", self.name)
-            return False
 
     # -- reading -------------------------------------------------------------------------------------------------
 

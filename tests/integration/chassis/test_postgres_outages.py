@@ -61,13 +61,17 @@ async def test_a_deadlock_costs_one_of_the_two_blocks(postgres: Database) -> Non
 async def test_a_serialization_failure_is_an_unavailable_database(postgres: Database) -> None:
     async with postgres.write() as connection:
         await add(connection, 1)
-    with pytest.raises(DatabaseUnavailable):
+
+    async def come_late() -> None:
         async with postgres.write() as late:
             await late.execute(text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
             await late.execute(select(NOTES))
             async with postgres.write() as early:
                 await early.execute(update(NOTES).values(body="early"))
             await late.execute(update(NOTES).values(body="late"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await come_late()
     await assert_all_is_well(postgres)
 
 
@@ -145,12 +149,16 @@ async def test_a_server_that_dies_and_comes_back_is_used_again(mortal_server: "P
     await create_notes(database)
     await assert_all_is_well(database)
     process = mortal_server.get_postmaster_info().process
-    with pytest.raises(DatabaseUnavailable):
+
+    async def write_through_the_crash() -> None:
         async with database.write() as connection:
             await add(connection, 1)
             process.send_signal(signal.SIGQUIT)  # "immediate shutdown": the server ends as in a crash
             await asyncio.to_thread(process.wait, 10)
             await add(connection, 2)
+
+    with pytest.raises(DatabaseUnavailable):
+        await write_through_the_crash()
     with pytest.raises(DatabaseUnavailable):
         await database.ping()
     await asyncio.to_thread(mortal_server.ensure_postgres_running)

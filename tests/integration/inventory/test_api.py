@@ -190,13 +190,14 @@ BAD = [
     ({"reservation_id": "a\n"}, "reservation_id"),
     ({"reservation_id": 7}, "reservation_id"),
     ({"priority": 1}, "priority"),
+    ({"items": [{"sku": "\ud800", "quantity": 1}]}, "body"),  # not JSON for a strict reader
     *(
         ({"items": [{"sku": "mug-enamel", "quantity": 1}, {"sku": "bell-brass", "quantity": bad}]}, "items[1].quantity")
         for bad in (0, -1, 1001, 10**30, 1.0, "1", True, None)
     ),
     *(
         ({"items": [{"sku": bad, "quantity": 1}]}, "items[0].sku")
-        for bad in ("", "-a", "MUG", "a\x00", "a\n", "\u0430nchor", "a" * 65, "a b", 1, None, "\ud800")
+        for bad in ("", "-a", "MUG", "a\x00", "a\n", "\u0430nchor", "a" * 65, "a b", 1, None)
     ),
 ]
 

@@ -73,8 +73,8 @@ async def counting(nats_server: NatsServer) -> AsyncIterator[Counting]:
 async def write(database: Database, outbox: Outbox, *ids: str, **headers: str) -> None:
     async with database.write() as connection:
         for message_id in ids:
-            await outbox.add(
-                connection, "payments.requested", {"id": message_id}, message_id=message_id, headers=headers
+            await connection.run_sync(
+                outbox.add, "payments.requested", {"id": message_id}, message_id=message_id, headers=headers
             )
 
 
@@ -117,7 +117,7 @@ async def test_a_message_of_a_transaction_that_was_rolled_back_is_never_sent(
 
     async def fail() -> None:
         async with database.write() as connection:
-            await outbox.add(connection, "payments.requested", {}, message_id="undone")
+            await connection.run_sync(outbox.add, "payments.requested", {}, message_id="undone")
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -146,7 +146,7 @@ async def test_what_could_never_be_published_is_refused_when_it_is_added(
 
     async def add(body: dict[str, Any]) -> None:
         async with database.write() as connection:
-            await outbox.add(connection, subject, body, message_id="m-1")
+            await connection.run_sync(outbox.add, subject, body, message_id="m-1")
 
     with pytest.raises(ValueError, match="not a subject"):
         await add({})
@@ -357,7 +357,7 @@ async def test_a_message_that_no_stream_takes_does_not_hold_back_the_others(
     clock = SetClock()
     outbox = Outbox(database, table, counting, clock=clock, batch=1, poll_seconds=0.05)
     async with database.write() as connection:
-        await outbox.add(connection, "nowhere.at.all", {}, message_id="stray")
+        await connection.run_sync(outbox.add, "nowhere.at.all", {}, message_id="stray")
     await write(database, outbox, "m-1", "m-2")
 
     run(outbox.run())

@@ -1,12 +1,18 @@
 """Kills and cancellations at an exact step of an operation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from shared.chassis.database import Database
+
+T = TypeVar("T")
+WORKING: ContextVar[asyncio.Task[Any]] = ContextVar("working")
+"""The task whose step it is, known in the database's thread too."""
 
 
 class Killed(BaseException):
@@ -20,9 +26,20 @@ def kill() -> None:
 
 def cancel() -> None:
     """As a client that hangs up or a time limit does: the next wait ends in `CancelledError`."""
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
+    task = WORKING.get()
+    if task.get_loop() is _running_loop():
+        task.cancel()
+        return
+    cancelled = threading.Event()  # in the database's thread, while the task waits for the transaction
+    task.get_loop().call_soon_threadsafe(lambda: (task.cancel(), cancelled.set()))
+    assert cancelled.wait(5)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Fuse:
@@ -56,10 +73,14 @@ class FusedDatabase(Database):
 
     fuse: Fuse
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def transact(self, body: Callable[[Connection], T]) -> T:
         self.fuse.step()
-        async with super().write() as connection:
-            yield connection
+
+        def stepping(connection: Connection) -> T:
+            result = body(connection)
             self.fuse.step()
+            return result
+
+        result = await super().transact(stepping)
         self.fuse.step()
+        return result

@@ -156,7 +156,9 @@ async def test_what_does_not_exist_is_404(sqlite_counter: Counter, path: str) ->
         ({"customer": ""}, "customer"),
         ({"customer": "a" * 65}, "customer"),
         ({"customer": "a\u0000b"}, "customer"),
-        ({"customer": "\ud800"}, "customer"),
+        ({"customer": "\ud800"}, "body"),  # not JSON for a strict reader
+        ({"customer": "a\u202eb"}, "customer"),
+        ({"customer": "a\u00a0b"}, "customer"),
         ({"sealed_card": "not base64!"}, "sealed_card"),
         ({"sealed_card": "A" * 1028}, "sealed_card"),
         ({"sealed_card": "AAAA"}, "sealed_card"),
@@ -175,6 +177,11 @@ async def test_bad_input_is_422_and_names_the_field(sqlite_counter: Counter, cha
     body = problem(answer, 422, "invalid-input")
     assert field in {error["field"] for error in body["errors"]}
     assert "424242" not in str(body)
+
+
+@pytest.mark.parametrize("customer", ["Ada Lovelace", "Žofia Müller-Ó Briain", "李小龍", "🦊"])
+async def test_customers_are_called_what_they_are_called(sqlite_counter: Counter, customer: str) -> None:
+    assert (await sqlite_counter.orders.post("/process", json=order(customer=customer))).status_code == 200
 
 
 async def test_a_missing_field_is_named(sqlite_counter: Counter) -> None:

@@ -12,7 +12,7 @@ import pytest
 from services.payment.behaviour import Behaviour
 from services.payment.records import Payment, State
 from shared.chassis.migrations import migrate
-from tests.integration.payment.fuse import Fuse, FusedDatabase, Killed, cancel, kill
+from tests.integration.payment.fuse import WORKING, Fuse, FusedDatabase, Killed, cancel, kill
 from tests.integration.payment.till import (
     GOOD,
     MIGRATIONS,
@@ -48,7 +48,12 @@ async def till(database_url: str, fuse: Fuse) -> AsyncIterator[Till]:
 async def break_off(fuse: Fuse, steps: int, operation: Operation) -> bool:
     """Run an operation that ends at its `steps`-th step; whether it came that far."""
     fuse.set(steps)
-    task = asyncio.ensure_future(operation())
+
+    async def working() -> Payment:
+        WORKING.set(asyncio.current_task())
+        return await operation()
+
+    task = asyncio.ensure_future(working())
     done, _ = await asyncio.wait({task}, timeout=30)
     assert done, "the operation hangs after it was broken off"
     blown = fuse.blown

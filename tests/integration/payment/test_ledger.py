@@ -37,7 +37,7 @@ async def test_an_entry_is_neither_changed_nor_removed(till: Till, statement: st
     with pytest.raises(DBAPIError, match="append-only"):
         await _execute(till.database, statement)
     async with till.database.read() as connection:
-        entries = await ledger.entries(connection, payment.transaction_id)
+        entries = await connection.run_sync(ledger.entries, payment.transaction_id)
     assert [(entry.kind, entry.amount) for entry in entries] == [("capture", 1299), ("refund", 1299)]
 
 
@@ -59,8 +59,8 @@ async def test_a_second_capture_of_one_transaction_is_refused_by_the_database(ti
 
     async def enter_again() -> None:
         async with till.database.write() as connection:
-            await ledger.record(
-                connection,
+            await connection.run_sync(
+                ledger.record,
                 Kind.CAPTURE,
                 transaction_id=payment.transaction_id,
                 amount=1299,
@@ -105,7 +105,7 @@ async def test_the_lines_of_the_ledger_balance_in_every_currency(till: Till) -> 
             text("SELECT currency, account, sum(debit), sum(credit) FROM ledger_lines GROUP BY currency, account")
         )
         sums = {(currency, account): (int(debit), int(credit)) for currency, account, debit, credit in rows}
-        owed = await ledger.owed_by_network(connection)
+        owed = await connection.run_sync(ledger.owed_by_network)
     assert sums == {
         ("EUR", "card_network_receivable"): (1299, 1299),
         ("EUR", "sales"): (1299, 1299),

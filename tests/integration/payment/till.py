@@ -75,7 +75,7 @@ async def network_memory(database: Database) -> dict[str, tuple[str, int, int]]:
 
 async def ledger_kinds(database: Database, transaction_id: str) -> list[str]:
     async with database.read() as connection:
-        return [entry.kind for entry in await ledger.entries(connection, transaction_id)]
+        return [entry.kind for entry in await connection.run_sync(ledger.entries, transaction_id)]
 
 
 async def states(database: Database) -> dict[str, str]:
@@ -89,8 +89,8 @@ async def audit(database: Database) -> None:
     network = await network_memory(database)
     async with database.read() as connection:
         rows = list(await connection.execute(select(payments)))
-        books = {row.payment_key: await ledger.entries(connection, row.transaction_id) for row in rows}
-        owed = await ledger.owed_by_network(connection)
+        books = {row.payment_key: await connection.run_sync(ledger.entries, row.transaction_id) for row in rows}
+        owed = await connection.run_sync(ledger.owed_by_network)
     assert set(network) <= set(books), "the network charged a key that the service does not know"
     net_at_network: dict[str, int] = {}
     for row in rows:

@@ -7,11 +7,13 @@ import pytest
 from shared.resilience import (
     BulkheadConfig,
     BulkheadFull,
+    CacheConfig,
     CallNotPermitted,
     CircuitBreaker,
     CircuitBreakerConfig,
     HedgeConfig,
     Pipeline,
+    RateLimiterConfig,
     RetryConfig,
     SyncCallableError,
 )
@@ -24,9 +26,11 @@ def everything(clock: FakeClock) -> Pipeline:
     return Pipeline(
         "stock",
         deadline=5,
+        cache=CacheConfig(),
         retry=RetryConfig(max_attempts=3, wait_duration=0.1, jitter="none"),
         hedge=HedgeConfig(delay=0.2),
         circuit_breaker=CircuitBreakerConfig(sliding_window_size=10, minimum_number_of_calls=10),
+        rate_limiter=RateLimiterConfig(),
         bulkhead=BulkheadConfig(max_concurrent_calls=2),
         timeout=0.5,
         idempotent=True,
@@ -57,9 +61,19 @@ async def test_a_decorated_function_is_guarded_and_keeps_its_name(clock: FakeClo
 
 
 def test_the_layers_stand_in_their_order_from_the_outside_in(clock: FakeClock) -> None:
-    order = ["deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead", "timeout"]
-    assert list(everything(clock).layers) == order
-    assert list(Pipeline("stock", clock=clock).layers) == ["deadline", "fallback"]
+    assert list(everything(clock).layers) == [
+        "deadline",
+        "fallback",
+        "cache",
+        "retry",
+        "hedge",
+        "circuit_breaker",
+        "rate_limiter",
+        "bulkhead",
+        "timeout",
+        "faults",
+    ]
+    assert list(Pipeline("stock", clock=clock).layers) == ["deadline", "fallback", "faults"]
 
 
 async def test_each_attempt_of_a_retry_is_recorded_by_the_breaker(clock: FakeClock) -> None:

@@ -37,9 +37,9 @@ def registry(file: Path, clock: FakeClock) -> Registry:
 
 def test_each_instance_has_the_layers_that_it_configures(registry: Registry) -> None:
     assert {name: list(pipeline.layers) for name, pipeline in registry.pipelines.items()} == {
-        "payment.process": ["deadline", "fallback", "retry", "circuit_breaker"],
-        "payment.refund": ["deadline", "fallback", "circuit_breaker", "timeout"],
-        "stock.read": ["deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead"],
+        "payment.process": ["deadline", "fallback", "retry", "circuit_breaker", "faults"],
+        "payment.refund": ["deadline", "fallback", "circuit_breaker", "timeout", "faults"],
+        "stock.read": ["deadline", "fallback", "retry", "hedge", "circuit_breaker", "bulkhead", "faults"],
     }
 
 

@@ -3,17 +3,18 @@
 They stand in at our own edge (the two client classes), so that a test can kill the checkout at every single point.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from services.order.inventory_client import Basket, HoldGone, HoldRefused, Quote
 from services.order.orders import Order
 from services.order.payment_client import PaymentOutcome, PaymentStatus
 from shared.chassis.database import Database
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -37,12 +38,15 @@ class FusedDatabase(Database):
 
     fuse = Fuse()
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with super().write() as connection:
-            yield connection
+    async def transact(self, body: Callable[[Connection], T]) -> T:
+        def fused(connection: Connection) -> T:
+            result = body(connection)
             self.fuse.point()
+            return result
+
+        result = await super().transact(fused)
         self.fuse.point()
+        return result
 
 
 class Inventory:

@@ -9,13 +9,13 @@ import pytest
 from services.order.states import State
 from shared.chassis.problems import Problem
 from shared.resilience import deadline
-from tests.unit.order.partners import Fuse, Killed
-from tests.unit.order.world import World, new_order
+from tests.integration.order.partners import Fuse, Killed
+from tests.integration.order.world import World, new_order
 
 
 @pytest.fixture
-async def world(sqlite_url: str) -> AsyncIterator[World]:
-    world = World(sqlite_url, stock=1_000)
+async def world(database_url: str) -> AsyncIterator[World]:
+    world = World(database_url, stock=1_000)
     await world.start()
     yield world
     await world.close()

@@ -19,7 +19,7 @@ from services.order.sealing import CardSealer
 from services.order.states import State
 from shared.chassis.migrations import migrate
 from shared.messaging import Broker, Outbox
-from tests.unit.order.partners import Fuse, FusedDatabase, Inventory, Payment
+from tests.integration.order.partners import Fuse, FusedDatabase, Inventory, Payment
 
 MIGRATIONS = Path("services/order/migrations")
 SEALING_KEY = base64.b64encode(bytes(PrivateKey.generate().public_key)).decode()
@@ -75,6 +75,12 @@ class World:
         )
         self.placing = Placing(self.orders, self.checkout, self.inventory, CardSealer(SEALING_KEY), self.clock)
         self.recovery = Recovery(self.orders, self.checkout, CollectorRegistry())
+
+    async def wipe(self) -> None:
+        """Forget every order, for the next world on the same database."""
+        async with self.database.write() as connection:
+            for table in ("order_steps", "orders", "outbox"):
+                await connection.execute(text(f"DELETE FROM {table}"))
 
     async def close(self) -> None:
         await self.database.close()

@@ -8,13 +8,13 @@ from services.order.inventory_client import HoldRefused
 from services.order.orders import Superseded
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.problems import Problem
-from tests.unit.order.partners import Fuse, Killed
-from tests.unit.order.world import World, captured, new_order
+from tests.integration.order.partners import Fuse, Killed
+from tests.integration.order.world import World, captured, new_order
 
 
 @pytest.fixture
-async def world(sqlite_url: str) -> AsyncIterator[World]:
-    world = World(sqlite_url)
+async def world(database_url: str) -> AsyncIterator[World]:
+    world = World(database_url)
     await world.start()
     yield world
     await world.close()
@@ -240,14 +240,15 @@ async def _cancelled(world: World) -> None:
     "story", [_all_well, _declined, _queued, _hold_expired, _cancelled], ids=lambda s: s.__name__[1:]
 )
 async def test_an_order_killed_at_any_point_ends_with_money_and_stock_in_agreement(
-    story: Story, tmp_path, sqlite_url: str
+    story: Story, database_url: str
 ) -> None:
     point = 0
     while True:
         point += 1
-        world = World(f"{sqlite_url}.{point}")
-        fuse = Fuse(point)
-        await world.start(fuse)
+        world = World(database_url)
+        await world.start()
+        await world.wipe()
+        await world.start(Fuse(point))
         killed = False
         try:
             await story(world)
