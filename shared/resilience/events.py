@@ -230,6 +230,14 @@ class LayerSwitched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OpeningFollowed(Event):
+    """The breaker is about to open for `wait` seconds, because that of the replica `origin` has opened."""
+
+    origin: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigApplied(Event):
     """A changed configuration file took effect. `name` is the file, the others are names of instances.
 

@@ -45,11 +45,16 @@ def exceeded(
 
 def open_wait(config: CircuitBreakerConfig, reopenings: int) -> float:
     """Seconds to stay open after having been reopened so many times since the breaker was closed."""
-    longest = max(config.max_wait_duration_in_open_state, config.wait_duration_in_open_state)
+    longest = longest_open_wait(config)
     try:
         return min(longest, config.wait_duration_in_open_state * config.open_wait_multiplier**reopenings)
     except OverflowError:
         return longest
+
+
+def longest_open_wait(config: CircuitBreakerConfig) -> float:
+    """Seconds that a breaker stays open at most, however often it has been reopened."""
+    return max(config.max_wait_duration_in_open_state, config.wait_duration_in_open_state)
 
 
 def ignores(config: CircuitBreakerConfig, error: Exception) -> bool:

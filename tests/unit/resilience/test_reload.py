@@ -131,9 +131,9 @@ async def test_layers_come_and_go(watcher: ConfigWatcher, clock: FakeClock, file
 
     await watcher.check()
 
-    assert list(pipeline.layers) == ["deadline", "fallback", "retry", "circuit_breaker", "timeout"]
+    assert list(pipeline.layers) == ["deadline", "fallback", "retry", "circuit_breaker", "timeout", "faults"]
     stock = registry.pipeline("stock")
-    assert list(stock.layers) == ["deadline", "fallback", "bulkhead"]
+    assert list(stock.layers) == ["deadline", "fallback", "bulkhead", "faults"]
     assert isinstance(stock.bulkhead, Bulkhead)
     # What the new layer tells is heard where the pipeline's other events are.
     assert stock.bulkhead.events is stock.events
