@@ -10,7 +10,7 @@ from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.errors import BulkheadFull, DeadlineExceeded
 from shared.resilience.events import BulkheadRefused, EventBus
 from shared.resilience.invocation import NEVER, Invocation, Step
-from shared.resilience.settings import BulkheadConfig
+from shared.resilience.settings import AdaptiveBulkheadConfig, BulkheadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Bulkhead:
     def __init__(
         self,
         name: str,
-        config: BulkheadConfig | None = None,
+        config: BulkheadConfig | AdaptiveBulkheadConfig | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
         events: EventBus | None = None,

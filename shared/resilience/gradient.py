@@ -75,6 +75,12 @@ class Gradient:
         self._begin(now)
         return self.limit != before
 
+    def reconfigure(self, config: AdaptiveBulkheadConfig) -> None:
+        """Use `config` from now on; the window under way ends as it was begun."""
+        self._config = config
+        self._estimate = max(float(config.min_limit), min(float(config.max_limit), self._estimate))
+        self.limit = int(self._estimate)
+
     def _begin(self, now: float) -> None:
         self._ends = now + self._config.window
         self._samples = self._dropped = self._most_active = 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.resilience import AdaptiveBulkhead, AdaptiveBulkheadConfig, AttemptTimeout, Pipeline
+from shared.resilience import AdaptiveBulkhead, AdaptiveBulkheadConfig, AttemptTimeout, BulkheadConfig, Pipeline
 from shared.resilience.events import LimitChanged
 from shared.resilience.gradient import Gradient
 from shared.resilience.testing import FakeClock
@@ -106,8 +106,7 @@ async def test_timeouts_shrink_the_limit(clock: FakeClock) -> None:
 
 
 async def test_a_quick_failure_tells_nothing_about_the_load(clock: FakeClock) -> None:
-    bulkhead = AdaptiveBulkhead("stock", config(window_calls=1), clock=clock)
-    pipeline = Pipeline("stock", bulkhead=bulkhead.adaptive, clock=clock)
+    pipeline = Pipeline("stock", bulkhead=config(window_calls=1), clock=clock)
     for _ in range(20):
         clock.tick(1)
         with pytest.raises(DownError):
@@ -181,6 +180,22 @@ def test_a_dependency_that_is_slower_for_good_is_found_out_in_time() -> None:
     # At first it looks like overload, so the limit falls; but it stays so with fewer calls, too.
     assert min(slower) == 2
     assert 15 <= slower[-1] <= 40
+
+
+async def test_other_settings_keep_what_was_learnt_within_the_new_limits(clock: FakeClock) -> None:
+    bulkhead = AdaptiveBulkhead("stock", config(initial_limit=40, max_wait_duration=9), clock=clock)
+    bulkhead.reconfigure(config(min_limit=1, initial_limit=1, max_limit=2, max_wait_duration=9))
+    await bulkhead.acquire()
+    await bulkhead.acquire()
+    waiting = asyncio.create_task(bulkhead.acquire())
+    await clock.settle()
+    assert not waiting.done()
+    bulkhead.reconfigure(config(min_limit=3, initial_limit=9))
+    await clock.settle()
+    assert waiting.done()
+    assert bulkhead.snapshot().max_concurrent_calls == 3
+    with pytest.raises(TypeError, match="'stock' is adaptive"):
+        bulkhead.reconfigure(BulkheadConfig())
 
 
 def test_limits_that_are_not_in_order_are_refused() -> None:

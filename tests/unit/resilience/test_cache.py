@@ -282,6 +282,14 @@ async def test_what_is_forgotten_is_not_answered_with(clock: FakeClock) -> None:
     assert pipeline.cache.snapshot().entries == 0
 
 
+async def test_other_settings_keep_the_answers_that_they_have_room_for(clock: FakeClock) -> None:
+    pipeline = make(clock)
+    for key in ("a", "b", "c"):
+        await pipeline.call(Dependency(clock, key), cache_key=key)
+    pipeline.cache.reconfigure(CacheConfig(max_age=5, serve_fresh=True, max_entries=2))
+    assert [await pipeline.call(Dependency(clock, 7), cache_key=key) for key in ("a", "b", "c")] == [7, 7, "c"]
+
+
 def test_settings_that_would_never_answer_are_refused() -> None:
     with pytest.raises(ValueError, match="serve_fresh without a max_age"):
         CacheConfig(serve_fresh=True)

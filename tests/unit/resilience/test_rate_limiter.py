@@ -192,3 +192,18 @@ async def test_it_limits_beginnings_and_not_what_runs(clock: FakeClock) -> None:
     assert dependency.running == 6
     await clock.advance(20)
     await asyncio.gather(*tasks)
+
+
+async def test_other_settings_count_what_this_period_has_given_already(clock: FakeClock) -> None:
+    limiter = make(clock)
+    _, through = await line_up(clock, limiter, 3)
+    limiter.reconfigure(RateLimiterConfig(limit_for_period=4, limit_refresh_period=3, timeout_duration=5))
+    await clock.settle()
+    assert [number for number, _ in through] == [0, 1, 2]
+    assert limiter.snapshot().available == 1
+    limiter.reconfigure(RateLimiterConfig(limit_for_period=1, limit_refresh_period=3, timeout_duration=5))
+    assert limiter.snapshot().available == 0
+    # This period still ends after one second, the next one after three more.
+    _, through = await line_up(clock, limiter, 2)
+    await clock.advance(10)
+    assert through == [(0, 1), (1, 4)]
