@@ -92,6 +92,10 @@ bench-resilience: ## what the resilience library costs, beside six others doing 
 bench-retries: dev ## what a half-failing dependency is asked, by naive retries and by ours
 	@$(PYTHON_) -m tests.bench.bench_retry_storm $(ARGS)
 
+.PHONY: bench-order
+bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
+	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
+
 ci: ## what a submission must pass
 	@bash .ci/run
 
