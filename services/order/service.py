@@ -22,8 +22,11 @@ from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
-from shared.messaging import Broker, Outbox, Worker
+from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
 from shared.resilience import Registry
+from shared.resilience.sharing import SharedBreakers
+from shared.resilience.tracing import NOTEWORTHY, add_span_event
+from shared.resilience.watcher import ConfigWatcher
 
 _SETTLEMENTS_AT_ONCE = 16
 
@@ -44,6 +47,7 @@ class Service:
         self.settings, self.chassis = settings, chassis
         self.clock = SystemClock()
         self.registry = Registry.from_file(settings.resilience_file)
+        self.registry.subscribe(add_span_event, *NOTEWORTHY)
         self.doorkeeper = self.registry.pipeline("order.checkout")
         self.sealer = CardSealer(settings.card_sealing_public_key.get_secret_value())
         self.broker = Broker(
@@ -94,6 +98,13 @@ class Service:
         background = self.chassis.background
         background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
         background.add("outbox-relay", self.outbox.run)
+        background.add(
+            "resilience-reload", ConfigWatcher(self.registry, interval=self.settings.resilience_reload_seconds).run
+        )
+        if self.settings.share_breakers and self.broker.configured:
+            store = NatsTransitionStore(self.broker, service=self.settings.service)
+            shared = SharedBreakers(self.registry, store, origin=self.settings.instance)
+            background.add("shared-breakers", shared.run)
         settlements = Worker(
             self.broker,
             stream="PAYMENTS",
