@@ -212,8 +212,7 @@ class Orders:
             return [Order.of(row) for row in rows]
 
     async def _one(self, query: Select[Any], **values: str) -> Order | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query, values)).one_or_none()
+        row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
         return None if row is None else Order.of(row)
 
 
