@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from shared.resilience import AdaptiveBulkhead, AdaptiveBulkheadConfig, AttemptTimeout, BulkheadConfig, Pipeline
+from shared.resilience import (
+    AdaptiveBulkhead,
+    AdaptiveBulkheadConfig,
+    AttemptTimeout,
+    BulkheadConfig,
+    DeadlineExceeded,
+    Pipeline,
+)
 from shared.resilience.events import LimitChanged
 from shared.resilience.gradient import Gradient
 from shared.resilience.testing import FakeClock
@@ -180,6 +187,37 @@ def test_a_dependency_that_is_slower_for_good_is_found_out_in_time() -> None:
     # At first it looks like overload, so the limit falls; but it stays so with fewer calls, too.
     assert min(slower) == 2
     assert 15 <= slower[-1] <= 40
+
+
+def test_at_the_lowest_limit_a_latency_that_stays_soon_becomes_the_usual_one() -> None:
+    windows = Windows(initial_limit=10, min_limit=10)
+    windows.under_steady_overload(20, knee=100)
+    assert windows.gradient.usual == pytest.approx(0.1)
+    windows.gradient.reconfigure(config(window_calls=10, min_limit=100, initial_limit=100))
+    for _ in range(30):
+        windows.pass_one(0.4, active=100)
+    assert windows.gradient.usual > 0.25
+
+
+def test_after_a_long_overload_what_was_usual_then_is_soon_forgotten() -> None:
+    windows = Windows()
+    for _ in range(10):
+        windows.pass_one(0.8, active=20)
+    for _ in range(30):
+        windows.pass_one(0.1, active=20)
+    assert windows.gradient.usual < 0.21
+
+
+async def test_what_was_never_sent_is_no_drop(clock: FakeClock) -> None:
+    pipeline = Pipeline("stock", bulkhead=config(window_calls=1, smoothing=1), clock=clock)
+    clock.tick(2)
+    with pytest.raises(DeadlineExceeded):
+        await pipeline.call(Dependency(clock, DeadlineExceeded("other", attempted=False)))
+    assert pipeline.bulkhead.gradient.usual == 0
+    assert limit_of(pipeline) == 20
+    with pytest.raises(DeadlineExceeded):
+        await pipeline.call(Dependency(clock, DeadlineExceeded("other", attempted=True)))
+    assert limit_of(pipeline) == 10
 
 
 async def test_other_settings_keep_what_was_learnt_within_the_new_limits(clock: FakeClock) -> None:

@@ -106,8 +106,11 @@ def test_a_fault_that_is_injected_before_the_loop_runs_ends_as_well(clock: FakeC
 
     still = Loopless()
     pipeline = make(still)
-    pipeline.faults.inject(Fault(error=DownError), seconds=30)
+    for _ in range(20):
+        pipeline.faults.inject(Fault(error=DownError), seconds=30)
     still.tick(30)
+    assert pipeline.faults.inject(Fault(latency=9), seconds=1) == "fault-21"
+    still.tick(1)
     assert asyncio.run(pipeline.call(Dependency(still, 7))) == 7
     assert not pipeline.faults.active
 
@@ -224,7 +227,9 @@ async def test_events_tell_of_every_fault(clock: FakeClock) -> None:
     pipeline = make(clock)
     fault = pipeline.faults.inject(Fault(result=7), seconds=9)
     await pipeline.call(Dependency(clock, 1))
+    assert clock.pending == 1
     pipeline.faults.clear(fault)
+    assert clock.pending == 0
     assert pipeline.recent_events() == [
         FaultInjected("stock", 1000, "fault-1", "result int", 9),
         FaultStruck("stock", 1000, "fault-1", "result int"),

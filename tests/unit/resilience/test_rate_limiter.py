@@ -1,6 +1,7 @@
 """The rate limiter: periods, the line, and a wait that is known before it begins."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -127,6 +128,25 @@ async def test_a_permission_that_arrives_together_with_the_cancellation_goes_to_
     assert tasks[1].cancelled()
     assert through == [(0, 0), (2, 1)]
     assert limiter.snapshot() == type(limiter.snapshot())("stock", 0, 0, 0)
+
+
+async def test_a_permission_of_a_period_that_is_over_is_not_handed_on(clock: FakeClock) -> None:
+    limiter = make(clock, limit_for_period=1)
+    tasks, through = await line_up(clock, limiter, 2)
+
+    def cancel_one_period_later() -> None:
+        clock.tick(1)
+        # Somebody takes the permission of the new period before the cancelled one comes to itself.
+        with contextlib.suppress(StopIteration):
+            limiter.acquire().send(None)
+        tasks[1].cancel()
+
+    clock.tick(1)
+    asyncio.get_running_loop().call_soon(cancel_one_period_later)
+    await clock.settle()
+    assert through == [(0, 0)]
+    assert tasks[1].cancelled()
+    assert limiter.snapshot().available == 0
 
 
 async def test_a_newcomer_does_not_overtake_when_the_timer_is_late(clock: FakeClock) -> None:
