@@ -23,10 +23,8 @@ from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
 from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
-from shared.resilience import Registry
-from shared.resilience.sharing import SharedBreakers
+from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
-from shared.resilience.watcher import ConfigWatcher
 
 _SETTLEMENTS_AT_ONCE = 16
 
