@@ -81,6 +81,10 @@ lint: dev ## ruff and the import rules
 types: dev ## mypy --strict
 	@.venv/bin/mypy
 
+.PHONY: rules
+rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
+	@$(PYTHON_) -m infra.prometheus.generate
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
