@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -183,16 +184,23 @@ def _check_it_runs(tool: Tool, unpacked: Path) -> None:
 
 
 def _run(words: list[str], directory: Path, deadline: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - words of ours
+    with subprocess.Popen(  # noqa: S603 - words of ours
         words,
         cwd=directory,
         env=os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=max(0.1, deadline - time.monotonic()),
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
+        except BaseException:
+            # apt downloads in processes of its own, which would keep the pipes open: all of them end together
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def _last_line(text: str) -> str:
