@@ -36,6 +36,8 @@ def health_url(settings: LocalSettings, program: Program) -> str:
     """What a program's health is asked at."""
     if program.name == "nats":
         return f"{nats.monitor_url(settings)}/healthz"
+    if program.optional:
+        return f"http://127.0.0.1:{program.port}/-/ready"
     return f"http://{settings.host}:{program.port}/health/ready"
 
 

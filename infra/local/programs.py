@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import nats, postgres
+from infra.local import nats, postgres, prometheus
 from infra.local.databases import sqlite_url
 from infra.local.settings import SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
@@ -17,7 +17,7 @@ class Program:
     """One supervised program.
 
     `service` is None for infrastructure, which starts with the supervisor; a service's replicas are started once the
-    infrastructure answers. `port` is the program's own port.
+    infrastructure answers. `port` is the program's own port. The stack goes on without what is `optional`.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait: int = 12
     user: str = ""
+    optional: bool = False
 
 
 def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
@@ -47,6 +48,8 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
         )
     for service in SERVICES:
         listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
+    if prometheus.runs(settings):
+        listed += _monitoring(settings, state)
     return listed
 
 
@@ -72,7 +75,7 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "PORT": str(settings.replica_port(service, number)),
         "SERVICE_PORT": str(settings.service_port(service)),
         "NATS_URL": nats.url(settings),
-        "PROMETHEUS_URL": settings.prometheus_url,
+        "PROMETHEUS_URL": prometheus.url(settings),
         "LOG_LEVEL": settings.log_level,
         "SECRETS_DIR": str(state.secrets / service.module),
         "PYTHONUNBUFFERED": "1",
@@ -97,6 +100,14 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         service=service,
         number=number,
     )
+
+
+def _monitoring(settings: LocalSettings, state: StateDirectory) -> list[Program]:
+    ports = {"prometheus": settings.prometheus_port, "alertmanager": settings.alertmanager_port}
+    return [
+        Program(name, command, ports[name], prometheus.environment(name), optional=True)
+        for name, command in prometheus.commands(settings, state).items()
+    ]
 
 
 def _service_command(settings: LocalSettings, service: Service) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from rich.text import Text
 from infra.local.errors import StackError
 from infra.local.logs import Line
 from infra.local.processes import holds
+from infra.local.prometheus import TOOLS
 from infra.local.settings import SERVICES
 from infra.local.stack import LocalStack, ProgramStatus
 
@@ -44,6 +45,9 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     for service in SERVICES:
         table.add_row(service.name, _local(stack.url(service.name)), "")
     table.add_row("nats", stack.url("nats"), f"monitor at {stack.url('nats-monitor')}")
+    for name in TOOLS:
+        if stack.running_program(name):
+            table.add_row(name, _local(stack.url(name)), "")
     table.add_row("database", stack.settings.database if "://" not in stack.settings.database else "external", "")
     table.add_row("logs", str(stack.state.logs), "make logs SERVICE=order")
     console.print()
@@ -72,7 +76,7 @@ def status(listed: list[ProgramStatus], overhead: int = 0) -> None:
         ready = "" if program.ready is None else "yes" if program.ready else "no"
         table.add_row(
             program.name,
-            program.state.lower() if program.wanted else "spare slot",
+            program.state.lower() if program.wanted else "off" if program.name in TOOLS else "spare slot",
             str(program.pid or ""),
             _duration(program.uptime) if program.pid else "",
             str(program.port),

@@ -51,7 +51,7 @@ async def create_order(request: Request, wanted: NewOrder, idempotency_key: Idem
     service: Service = request.app.state.service
     with service.tracer.start_as_current_span("createOrder"), deadline(service.settings.order_seconds):
         order, answer, replayed = await service.doorkeeper.call(service.placing.place, idempotency_key, wanted)
-        service.outcomes.labels(str(answer["status"])).inc()
+        service.metrics.answers.labels(str(answer["status"])).inc()
         return render(order, answer, replayed=replayed)
 
 
