@@ -459,7 +459,7 @@ async def test_a_function_that_waits_for_a_lock_ends_soon_when_it_is_cancelled(s
     await database.close()
 
 
-async def test_statements_and_committed_transactions_are_counted_and_reading_commits_nothing(
+async def test_statements_and_commits_are_counted_and_reading_commits_nothing(
     database: Database,
 ) -> None:
     statements, commits = database.statements, database.commits
