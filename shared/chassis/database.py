@@ -67,7 +67,7 @@ class Database:
         self._in_use = 0
         self._unused = asyncio.Event()
         self._closed = False
-        self.statements = self.commits = 0
+        self.statements = self.commits = 0  # since the start
         if self.is_sqlite:
             lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
@@ -77,6 +77,7 @@ class Database:
             self._writer = self._postgres(writers)
             read_only = {"default_transaction_read_only": "on"}
             self._reader = self._postgres(readers, isolation_level="AUTOCOMMIT", server_settings=read_only)
+        event.listen(self._writer.sync_engine, "commit", self._count_commit)
 
     def _sqlite(self, size: int, busy_seconds: float, pragmas: tuple[str, ...], *, begin: str | None) -> AsyncEngine:
         if self.url.database:
@@ -113,7 +114,6 @@ class Database:
     def _watch(self, engine: AsyncEngine) -> None:
         event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
         event.listen(engine.sync_engine, "before_cursor_execute", self._count_statement)
-        event.listen(engine.sync_engine, "commit", self._count_commit)
 
     def _count_statement(self, *_: Any) -> None:
         self.statements += 1

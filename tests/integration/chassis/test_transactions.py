@@ -457,3 +457,17 @@ async def test_a_function_that_waits_for_a_lock_ends_soon_when_it_is_cancelled(s
     other.close()
     await assert_all_is_well(database)
     await database.close()
+
+
+async def test_statements_and_commits_are_counted_and_reading_commits_nothing(
+    database: Database,
+) -> None:
+    statements, commits = database.statements, database.commits
+    await database.transact(_clear)
+    await database.query(lambda connection: connection.execute(select(NOTES)).all())
+    async with database.write() as connection:
+        await add(connection, 1)
+        await add(connection, 2)
+    async with database.read() as connection:
+        await connection.execute(select(NOTES))
+    assert (database.statements - statements, database.commits - commits) == (5, 2)
