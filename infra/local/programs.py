@@ -81,6 +81,8 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "PYTHONUNBUFFERED": "1",
         # glibc makes up to eight arenas a core; two keep a service's memory where its live objects are.
         "MALLOC_ARENA_MAX": "2",
+        # What a burst has needed goes back to the system after it, instead of being kept for the next one.
+        "MALLOC_TRIM_THRESHOLD_": "131072",
     }
     if settings.database == "sqlite":
         # Any other database's URL may hold a password: it is the secret `database_url`.

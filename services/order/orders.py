@@ -6,16 +6,17 @@ paused and the one that took over) only one goes on; the other gets `Superseded`
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
+from shared.chassis.inserts import insert_unless
+from shared.messaging import Outbox
 
 _DETAIL_LENGTH = 200
 
@@ -29,6 +30,7 @@ _UNFINISHED = (
     .where(_all.state.in_(sorted(set(State) - FINAL)))
     .group_by(_all.state)
 )
+_BEGIN = insert_unless(tables.orders, "idempotency_key")
 _CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
 _ADD_STEP = insert(tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
@@ -100,26 +102,6 @@ class Unfinished:
     oldest_seconds: float
 
 
-class Post(Protocol):
-    """Takes a message into the transaction of a step (the outbox)."""
-
-    def add(
-        self,
-        connection: Connection,
-        subject: str,
-        body: Mapping[str, Any],
-        *,
-        message_id: str,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write the message down in the caller's transaction."""
-        ...
-
-    def notify(self) -> None:
-        """Say that a transaction with messages was committed."""
-        ...
-
-
 class Superseded(Exception):
     """Somebody else has taken the order over since it was read."""
 
@@ -134,16 +116,14 @@ class Orders:
     def __init__(
         self,
         database: Database,
-        post: Post,
+        outbox: Outbox,
         clock: Clock,
         *,
         lease_ms: int = 8_000,
         ended: Callable[[State], None] = lambda _state: None,
     ) -> None:
-        self._database, self._post, self._clock, self._lease_ms = database, post, clock, lease_ms
+        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
         self._ended = ended
-        insert_orders = (sqlite.insert if database.is_sqlite else postgresql.insert)(tables.orders)
-        self._begin = insert_orders.on_conflict_do_nothing(index_elements=["idempotency_key"])
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -164,7 +144,7 @@ class Orders:
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
         def begin(connection: Connection) -> bool:
-            if connection.execute(self._begin, values).rowcount != 1:
+            if connection.execute(_BEGIN, values).one_or_none() is None:
                 return False
             connection.execute(_ADD_STEP, step)
             return True
@@ -202,11 +182,11 @@ class Orders:
             _change(connection, order, changes)
             connection.execute(_ADD_STEP, step)
             if message is not None:
-                self._post.add(connection, message.subject, message.body, message_id=message.message_id)
+                self._outbox.add(connection, message.subject, message.body, message_id=message.message_id)
 
         await self._database.transact(write_down)
         if message is not None:
-            self._post.notify()
+            self._outbox.notify()
         if state in FINAL:
             self._ended(state)
         return _changed(order, changes)
@@ -253,8 +233,7 @@ class Orders:
     async def unfinished(self) -> dict[State, Unfinished]:
         """The orders that are not final, by state; the final ones, by far the most, are not read."""
         now = milliseconds(self._clock)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_UNFINISHED)).all()
+        rows = await self._database.query(lambda connection: connection.execute(_UNFINISHED).all())
         return {State(state): Unfinished(count, max(0.0, (now - oldest) / 1000)) for state, count, oldest in rows}
 
     async def due(self, limit: int) -> list[Order]:
@@ -264,8 +243,7 @@ class Orders:
             return [Order.of(row) for row in rows]
 
     async def _one(self, query: Select[Any], **values: str) -> Order | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query, values)).one_or_none()
+        row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
         return None if row is None else Order.of(row)
 
 

@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 from services.order import tables
 from services.order.checkout import Checkout
-from services.order.downstream import ServiceClient, http_client
+from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
 from services.order.metrics import OrderMetrics
 from services.order.orders import Orders
@@ -23,8 +23,9 @@ from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
-from shared.messaging import Broker, Outbox, Worker
-from shared.resilience import Registry
+from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
+from shared.resilience import ConfigWatcher, Registry, SharedBreakers
+from shared.resilience.tracing import NOTEWORTHY, add_span_event
 
 _SETTLEMENTS_AT_ONCE = 16
 
@@ -45,6 +46,7 @@ class Service:
         self.settings, self.chassis = settings, chassis
         self.clock = SystemClock()
         self.registry = Registry.from_file(settings.resilience_file)
+        self.registry.subscribe(add_span_event, *NOTEWORTHY)
         self.doorkeeper = self.registry.pipeline("order.checkout")
         self.sealer = CardSealer(settings.card_sealing_public_key.get_secret_value())
         self.broker = Broker(
@@ -63,12 +65,15 @@ class Service:
     async def resources(self, app: FastAPI) -> AsyncIterator[None]:
         """Open the clients and the broker, and register the background tasks."""
         settings = self.settings
-        async with http_client(settings.max_connections) as http:
+        async with (
+            http_transport(settings.max_connections) as transport,
+            httpx.AsyncClient(transport=transport, trust_env=False) as http,
+        ):
             self.http = http
-            self.payment = PaymentServiceClient(
-                self._client("payment", settings.payment_url), self.registry, self.chassis.metrics
-            )
-            self.inventory = InventoryServiceClient(self._client("inventory", settings.inventory_url), self.registry)
+            payment = self._client("payment", settings.payment_url, transport)
+            self.payment = PaymentServiceClient(payment, self.registry, self.chassis.metrics)
+            inventory = self._client("inventory", settings.inventory_url, transport)
+            self.inventory = InventoryServiceClient(inventory, self.registry)
             self.checkout = Checkout(
                 self.orders,
                 self.inventory,
@@ -92,6 +97,13 @@ class Service:
         background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
         background.add("outbox-relay", self.outbox.run)
         background.add("order-gauges", partial(self.metrics.watch, self.orders))
+        background.add(
+            "resilience-reload", ConfigWatcher(self.registry, interval=self.settings.resilience_reload_seconds).run
+        )
+        if self.settings.share_breakers and self.broker.configured:
+            store = NatsTransitionStore(self.broker, service=self.settings.service)
+            shared = SharedBreakers(self.registry, store, origin=self.settings.instance)
+            background.add("shared-breakers", shared.run)
         settlements = Worker(
             self.broker,
             stream="PAYMENTS",
@@ -103,6 +115,6 @@ class Service:
         )
         background.add("settlements", settlements.run)
 
-    def _client(self, service: str, url: str) -> ServiceClient:
+    def _client(self, service: str, url: str, transport: httpx.AsyncBaseTransport) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), self.http)
+        return ServiceClient(service, url, TokenSigner("order", service, key), transport)
