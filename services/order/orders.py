@@ -25,12 +25,12 @@ _all = tables.orders.c
 _BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
 _BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
 _DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
+_BEGIN = insert_unless(tables.orders, "idempotency_key")
 _UNFINISHED = (
     select(_all.state, func.count(), func.min(_all.created_at))
     .where(_all.state.in_(sorted(set(State) - FINAL)))
     .group_by(_all.state)
 )
-_BEGIN = insert_unless(tables.orders, "idempotency_key")
 _CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
 _ADD_STEP = insert(tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
@@ -233,7 +233,8 @@ class Orders:
     async def unfinished(self) -> dict[State, Unfinished]:
         """The orders that are not final, by state; the final ones, by far the most, are not read."""
         now = milliseconds(self._clock)
-        rows = await self._database.query(lambda connection: connection.execute(_UNFINISHED).all())
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_UNFINISHED)).all()
         return {State(state): Unfinished(count, max(0.0, (now - oldest) / 1000)) for state, count, oldest in rows}
 
     async def due(self, limit: int) -> list[Order]:

@@ -96,7 +96,6 @@ class Service:
         background = self.chassis.background
         background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
         background.add("outbox-relay", self.outbox.run)
-        background.add("order-gauges", partial(self.metrics.watch, self.orders))
         background.add(
             "resilience-reload", ConfigWatcher(self.registry, interval=self.settings.resilience_reload_seconds).run
         )
@@ -104,6 +103,7 @@ class Service:
             store = NatsTransitionStore(self.broker, service=self.settings.service)
             shared = SharedBreakers(self.registry, store, origin=self.settings.instance)
             background.add("shared-breakers", shared.run)
+        background.add("order-gauges", partial(self.metrics.watch, self.orders))
         settlements = Worker(
             self.broker,
             stream="PAYMENTS",
