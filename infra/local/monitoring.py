@@ -48,10 +48,13 @@ class Monitoring:
         if self._fetching is None:
             return
         self._fetching.join()  # bounded: every step of fetching is
-        for program in self._optional:
-            why = self._missing.get(program.name) or self._start(program)
-            if why:
-                self._report(f"{why.rstrip('.')}; {_MEND}")
+        problems = list(self._missing.values())
+        try:
+            self._launcher.bring_up([each for each in self._optional if each.name not in self._missing], _READY_SECONDS)
+        except StackError as error:
+            problems.append(error.problem.splitlines()[0])
+        for problem in problems:
+            self._report(f"{problem.rstrip('.')}; {_MEND}")
 
     def write_targets(self) -> None:
         """Have every replica scraped that should run, also one that has just been killed."""
@@ -74,10 +77,3 @@ class Monitoring:
                 fetch(prometheus.TOOLS[name], self._report, seconds=max(1.0, deadline - time.monotonic()))
             except ToolMissing as error:
                 self._missing[name] = str(error)
-
-    def _start(self, program: Program) -> str:
-        try:
-            self._launcher.bring_up([program], _READY_SECONDS)
-        except StackError as error:
-            return f"{program.name} is not ready: {error.problem.splitlines()[0]}"
-        return ""
