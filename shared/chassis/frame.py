@@ -20,6 +20,8 @@ from shared.resilience import DEADLINE_HEADER, DeadlineExceeded, deadline, parse
 _DEADLINE_HEADER = DEADLINE_HEADER.encode()
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
+_GZIP = b"\x1f\x8b"
+"""How compressed bodies begin, and JSON cannot: they are for routes that unpack them."""
 _CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger()
@@ -134,7 +136,7 @@ class _Exchange:
             self._arrived = not message.get("more_body", False)
             if self._is_json:
                 self._json = self._json + body if self._json else body
-                if self._arrived and self._json:
+                if self._arrived and self._json and not self._json.startswith(_GZIP):
                     _check_json(self._json)
         return message
 
