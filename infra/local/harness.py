@@ -25,7 +25,7 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """
     slots = {f"slots_{service.key}": 2 for service in SERVICES}
     wanted = slots | {key: value for key, value in overrides.items() if key.startswith("slots_")}
-    count = sum(wanted.values()) + len(SERVICES) + 3
+    count = sum(wanted.values()) + len(SERVICES) + 4
     chooser = random.SystemRandom()
     for _ in range(200):
         first = chooser.randrange(_LOWEST, _HIGHEST - count)
@@ -48,7 +48,8 @@ def running_stack(directory: Path, **overrides: Any) -> Iterator[LocalStack]:
 
 def _lay_out(first: int, slots: dict[str, int]) -> dict[str, int]:
     chosen = {"nats_port": first, "nats_monitor_port": first + 1, "postgres_port": first + 2}
-    port = first + 3
+    chosen["port_control_room"] = first + 3
+    port = first + 4
     for service in SERVICES:
         chosen[LocalSettings.service_port_setting(service)] = port
         chosen[f"replica_port_{service.key}"] = port + 1

@@ -11,8 +11,8 @@ from infra.local.errors import StackError
 from infra.local.settings import PREFIX, LocalSettings
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_ONLY = frozenset({"nats_port", "nats_monitor_port", "postgres_port"})
-"""The broker and Postgres never listen elsewhere, whatever `bind` says."""
+LOOPBACK_ONLY = frozenset({"nats_port", "nats_monitor_port", "postgres_port", "port_control_room"})
+"""The broker, Postgres and the control room never listen elsewhere, whatever `bind` says."""
 
 
 def refuse_taken(settings: LocalSettings) -> None:

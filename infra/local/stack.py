@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import databases, health, nats, processes, secrets
+from infra.local import control_room, databases, health, nats, processes, secrets
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
-from infra.local.programs import Program, programs, replicas_at_start
+from infra.local.programs import Program, needed_first, others_at_start, programs
 from infra.local.settings import SERVICES, LocalSettings, Service, service_named
 from infra.local.state import StateDirectory
 
@@ -75,10 +75,10 @@ class LocalStack:
                 self._launcher.refuse_other_settings()
             else:
                 self._launcher.start_supervisor()
-            self._launcher.bring_up([program for program in self._programs if program.service is None])
+            self._launcher.bring_up(needed_first(self._programs))
             if self.settings.database == "postgres":
                 self._launcher.create_databases()
-            self._launcher.bring_up(replicas_at_start(self.settings, self._programs))
+            self._launcher.bring_up(others_at_start(self.settings, self._programs))
 
     def down(self) -> None:
         """Stop everything, also what a killed supervisor left behind.
@@ -218,11 +218,13 @@ class LocalStack:
         return {program.name: states[program.name].pid for program in self._named(name) if states[program.name].alive}
 
     def url(self, name: str) -> str:
-        """Base address of a service (`payment`), of one replica (`payment-2`), of `nats` or of `nats-monitor`."""
+        """Base address: a service (`payment`), one replica (`payment-2`), `nats`, `nats-monitor`, `control-room`."""
         if name == "nats":
             return nats.url(self.settings)
         if name == "nats-monitor":
             return nats.monitor_url(self.settings)
+        if name in ("control-room", control_room.PROGRAM):
+            return control_room.url(self.settings)
         found = service_named(name)
         port = self.settings.service_port(found) if found else self._by_name[name].port
         return f"http://{self.settings.host}:{port}"

@@ -24,6 +24,7 @@ from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
 from shared.messaging import Broker, Outbox, Worker
 from shared.resilience import Registry
+from shared.resilience.tracing import NOTEWORTHY, add_span_event
 
 _SETTLEMENTS_AT_ONCE = 16
 
@@ -44,6 +45,7 @@ class Service:
         self.settings, self.chassis = settings, chassis
         self.clock = SystemClock()
         self.registry = Registry.from_file(settings.resilience_file)
+        self.registry.subscribe(add_span_event, *NOTEWORTHY)
         self.doorkeeper = self.registry.pipeline("order.checkout")
         self.sealer = CardSealer(settings.card_sealing_public_key.get_secret_value())
         self.broker = Broker(

@@ -16,6 +16,7 @@ from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.metrics import RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DEADLINE_HEADER, DeadlineExceeded, deadline, parse_deadline
+from shared.telemetry import record_error
 
 _DEADLINE_HEADER = DEADLINE_HEADER.encode()
 _TRACE_HEADER = b"x-trace-id"
@@ -156,7 +157,7 @@ class _Exchange:
             if kind in handlers:
                 await self._respond(await handlers[kind](Request(self.scope, self.receive), error))
                 return
-        trace.get_current_span().record_exception(error)
+        record_error(trace.get_current_span(), error)
         log.error("request failed", method=self.scope["method"], path=self.scope["path"][:_LOGGED_PATH], exc_info=error)
         await self.refuse(Problem(500, "internal-error", "A defect of ours"))
 

@@ -29,7 +29,8 @@ async def test_a_span_reads_the_same_in_either_encoding_packed_or_not(
         [trace] = await room.get(f"traces/{trace_id}")
     [shown] = trace["spans"]
     assert trace["processes"][shown["processID"]]["serviceName"] == "order"
-    assert (shown["operationName"], shown["duration"], shown["startTime"]) == ("POST /orders", 5000, 1_700_000_000_000_000)
+    assert (shown["operationName"], shown["duration"]) == ("POST /orders", 5000)
+    assert shown["startTime"] == 1_700_000_000_000_000
     assert shown["references"] == [
         {"refType": "CHILD_OF", "traceID": trace_id, "spanID": "00000000000000b2"},
         {"refType": "FOLLOWS_FROM", "traceID": trace_id, "spanID": "00000000000000c3"},
@@ -126,7 +127,9 @@ async def test_a_small_request_that_unpacks_to_a_gigabyte_is_refused_before_it_d
         assert response.json()["type"] == "/problems/body-too-large"
 
 
-@pytest.mark.parametrize(("body", "status"), [(b"no gzip", 422), (b"\x1f\x8bno gzip", 400), (gzip.compress(b"{}")[:-6], 400)])
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"no gzip", 422), (b"\x1f\x8bno gzip", 400), (gzip.compress(b"{}")[:-6], 400)]
+)
 async def test_what_claims_to_be_gzip_and_is_not_is_refused(tmp_path: Path, body: bytes, status: int) -> None:
     async with control_room(tmp_path) as room:
         assert (await room.send(body, content_encoding="gzip")).status_code == status

@@ -13,7 +13,7 @@ from supervisor.options import ServerOptions
 
 from infra.local import nats, secrets, supervisor
 from infra.local.errors import StackError
-from infra.local.programs import Program, base_environment, programs, replicas_at_start
+from infra.local.programs import Program, base_environment, programs, others_at_start
 from infra.local.settings import LocalSettings
 from infra.local.state import LONGEST_SOCKET_PATH, MARKER, StateDirectory
 
@@ -53,7 +53,7 @@ def test_every_slot_is_a_program_and_only_infrastructure_starts_by_itself(tmp_pa
 
 def test_up_starts_as_many_replicas_as_the_settings_say(tmp_path: Path) -> None:
     settings = LocalSettings(replicas_payment=2, replicas_payment_v2=0)
-    started = replicas_at_start(settings, programs(settings, StateDirectory(tmp_path)))
+    started = others_at_start(settings, programs(settings, StateDirectory(tmp_path)))
     assert [program.name for program in started] == ["order-1", "payment-1", "payment-2", "inventory-1"]
 
 
