@@ -64,7 +64,7 @@ class SpanExport(SpanProcessor):
         resource: Resource,
         metrics: CollectorRegistry,
         *,
-        max_queue: int = 8_192,
+        max_queue: int,
         batch: int = 256,
         interval: float = _INTERVAL_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,

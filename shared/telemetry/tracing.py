@@ -23,6 +23,8 @@ from shared.telemetry.export import SpanExport, destination
 from shared.telemetry.redaction import redacted
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+QUEUE_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE"
+_DEFAULT_QUEUE_SIZE = 8_192
 _LONGEST_MESSAGE = 200
 
 
@@ -45,7 +47,8 @@ def configure_tracing(
             to = destination(endpoint, _headers(token))
         except ValueError as error:
             raise ValueError(f"{ENDPOINT}: {error}") from None
-        provider.add_span_processor(SpanExport(to, resource, metrics or CollectorRegistry()))
+        export = SpanExport(to, resource, metrics or CollectorRegistry(), max_queue=_queue_size())
+        provider.add_span_processor(export)
     trace.set_tracer_provider(provider)
     return provider
 
@@ -77,6 +80,13 @@ def record_error(span: Span, error: BaseException, *, with_text: bool = True) ->
     span.add_event("exception", attributes)
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR, kind))
+
+
+def _queue_size() -> int:
+    size = os.environ.get(QUEUE_SIZE, "")
+    if size and (not size.isdecimal() or int(size) < 1):
+        raise ValueError(f"{QUEUE_SIZE}: must be a number of spans")
+    return int(size or _DEFAULT_QUEUE_SIZE)
 
 
 def _headers(token: str) -> dict[str, str]:

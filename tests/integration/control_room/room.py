@@ -1,5 +1,6 @@
 """A control room in this process, and spans to send it."""
 
+import asyncio
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from services.control_room.app import create_app
 from services.control_room.intake import Intake
 from services.control_room.settings import ControlRoomSettings
+from tests.fixtures.waiting import until
 
 TOKEN = "order-token-of-a-test"
 NOW_US = 1_700_000_000_000_000
@@ -57,6 +59,10 @@ class Room:
         assert answer["errors"] is None
         assert set(answer) == {"data", "total", "limit", "offset", "errors"}
         return answer["data"]
+
+    async def emptied(self) -> None:
+        """Wait until the writer has nothing left to do."""
+        await asyncio.to_thread(until, lambda: not self.intake.waiting)
 
     async def metric(self, name: str, **labels: str) -> float:
         return self.app.state.chassis.metrics.get_sample_value(name, labels) or 0.0
