@@ -84,6 +84,18 @@ types: dev ## mypy --strict
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
 
+.PHONY: bench-resilience bench-retries
+bench-resilience: ## what the resilience library costs, beside six others doing the same: ARGS="--rounds 5"
+	@$(BOOTSTRAP) bench
+	@.local/bench/bin/python -m tests.bench.bench_resilience $(ARGS)
+
+bench-retries: dev ## what a half-failing dependency is asked, by naive retries and by ours
+	@$(PYTHON_) -m tests.bench.bench_retry_storm $(ARGS)
+
+.PHONY: bench-order
+bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
+	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
+
 ci: ## what a submission must pass
 	@bash .ci/run
 

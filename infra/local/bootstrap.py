@@ -1,4 +1,5 @@
-"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|postgres|dev`.
+"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|postgres|dev`;
+`bench` goes into `.local/bench`.
 
 Standard library only. Safe to interrupt and to repeat: the record that a lock is installed is written last.
 """
@@ -15,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
+# What the library is only compared with lives apart, so that nothing comes to depend on it.
+APART = sys.argv[1:] == ["bench"]
+VENV = ROOT / ".local" / "bench" if APART else ROOT / ".venv"
 RECORD = VENV / ".holdfast"
 LOCKS = ROOT / "requirements"
 # From the smallest to the largest; each holds the ones before it.
-SETS = ("local", "postgres", "dev")
+SETS = ("bench",) if APART else ("local", "postgres", "dev")
 
 
 class BootstrapError(Exception):

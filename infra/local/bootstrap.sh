@@ -1,11 +1,15 @@
 #!/bin/sh
 # Makes .venv hold what requirements/NAME.lock says; does nothing, in a few milliseconds, when it does already.
-#   infra/local/bootstrap.sh local|postgres|dev
+#   infra/local/bootstrap.sh local|postgres|dev|bench
 set -eu
 cd "$(dirname "$0")/../.."
 
+# What the library is only compared with lives apart, so that nothing comes to depend on it.
+environment=.venv
+[ "$1" != bench ] || environment=.local/bench
+
 # The environment keeps a copy of each lock that it satisfies.
-if [ -x .venv/bin/python ] && cmp -s "requirements/$1.lock" ".venv/.holdfast/$1.lock"; then
+if [ -x "$environment/bin/python" ] && cmp -s "requirements/$1.lock" "$environment/.holdfast/$1.lock"; then
     exit 0
 fi
 

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from services.inventory.reservation import (
     HoldExpired,
@@ -32,6 +31,7 @@ from services.inventory.reservation import (
 from services.inventory.tables import Items, products, reservations
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
+from shared.chassis.inserts import insert_unless
 
 # a literal, not a parameter: only so do both databases use the partial index
 _IS_HELD = text("reservations.state = 'HELD'")
@@ -43,6 +43,14 @@ _FIND = select(*_COLUMNS).where(_THE_ROW)
 _LOCK = _FIND.with_for_update()
 _CHANGE = update(reservations).where(_THE_ROW).returning(*_COLUMNS)
 _CHANGE_HELD = update(reservations).where(_THE_ROW, _IS_HELD).returning(*_COLUMNS)
+_BURY = insert_unless(reservations, "id")
+# a new row, or an expired one of the same items made HELD again; any other row stays, and none is returned
+_TAKE = insert_unless(
+    reservations,
+    "id",
+    action="DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at, updated_at = excluded.updated_at"
+    " WHERE reservations.state = 'EXPIRED' AND reservations.items = excluded.items",
+)
 _NEXT_EXPIRY = select(func.min(reservations.c.expires_at)).where(_IS_HELD)
 _FREE = select(products.c.sku, products.c.free).where(products.c.sku.in_(bindparam("skus", expanding=True)))
 
@@ -72,9 +80,6 @@ class Stock:
         self._database = database
         self._clock = clock
         self.on_hold: Callable[[int], None] = lambda _: None
-        insert = (sqlite if database.is_sqlite else postgresql).insert
-        self._take = _taking(insert(reservations))
-        self._bury = insert(reservations).on_conflict_do_nothing().returning(*_COLUMNS)
 
     async def reserve(self, reservation_id: str, items: Items, ttl_seconds: float) -> tuple[Reservation, Outcome]:
         """Hold all of `items` or none, for `ttl_seconds`.
@@ -87,7 +92,7 @@ class Stock:
         new = _row(reservation_id, State.HELD, items, expires_at, now)
 
         def reserve(connection: Connection) -> tuple[Reservation, Outcome]:
-            fresh = connection.execute(self._take, new).one_or_none()
+            fresh = connection.execute(_TAKE, new).one_or_none()
             if fresh is None:
                 return _take_up(connection, reservation_id, items, now, expires_at)
             _hold(connection, items)
@@ -127,7 +132,7 @@ class Stock:
         tombstone = _row(reservation_id, State.RELEASED, {}, None, now)
 
         def release(connection: Connection) -> tuple[Reservation, Outcome]:
-            if (row := connection.execute(self._bury, tombstone).one_or_none()) is not None:
+            if (row := connection.execute(_BURY, tombstone).one_or_none()) is not None:
                 return _reservation(row), Outcome.RELEASED
             found = _locked(connection, reservation_id)
             if found.state in (State.RELEASED, State.RETURNED):
@@ -200,16 +205,6 @@ class Stock:
 def _row(reservation_id: str, state: State, items: Items, expires_at: int | None, now: int) -> dict[str, Any]:
     times = {"expires_at": expires_at, "created_at": now, "updated_at": now}
     return {"id": reservation_id, "state": state, "items": items, **times}
-
-
-def _taking(new: sqlite.Insert | postgresql.Insert) -> ReturningInsert[Any]:
-    """A new row, or an expired one of the same items made HELD again; any other row stays, and none is returned."""
-    again = new.on_conflict_do_update(
-        index_elements=[reservations.c.id],
-        set_={column: new.excluded[column] for column in ("state", "expires_at", "updated_at")},
-        where=(reservations.c.state == State.EXPIRED) & (reservations.c["items"] == new.excluded["items"]),
-    )
-    return again.returning(*_COLUMNS, reservations.c.created_at, reservations.c.updated_at)
 
 
 def _locked(connection: Connection, reservation_id: str) -> Reservation:

@@ -12,6 +12,7 @@ from shared.chassis.admission import Priority
 from shared.chassis.app import Chassis, build_app
 from shared.chassis.health import Check
 from shared.chassis.problems import Problem
+from shared.chassis.resilience_admin import resilience_admin
 from shared.resilience import BulkheadFull
 from shared.resilience.prometheus import ResilienceCollector
 
@@ -33,7 +34,7 @@ def create_app(settings: OrderSettings) -> FastAPI:
     chassis.health.add_detail("breakers", lambda: {n: b.state for n, b in service.registry.breakers.items()})
     app = build_app(
         chassis,
-        routers=[router],
+        routers=[router, resilience_admin(service.registry, settings.instance)],
         resources=lambda: service.resources(app),
         priorities={"POST /orders": Priority.NEW},
     )
@@ -44,7 +45,7 @@ def create_app(settings: OrderSettings) -> FastAPI:
 async def _answer_full(request: Request, error: Exception) -> Response:
     retry_after = str(math.ceil(getattr(error, "retry_after", 1.0)))
     problem = Problem(503, "overloaded", "Too much load", "try again shortly", headers={"Retry-After": retry_after})
-    return problem.response(request.url.path)
+    return problem.response(request.scope["path"])
 
 
 def _broker_check(service: Service) -> Check:

@@ -6,16 +6,17 @@ paused and the one that took over) only one goes on; the other gets `Superseded`
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
+from shared.chassis.inserts import insert_unless
+from shared.messaging import Outbox
 
 _DETAIL_LENGTH = 200
 
@@ -24,6 +25,7 @@ _all = tables.orders.c
 _BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
 _BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
 _DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
+_BEGIN = insert_unless(tables.orders, "idempotency_key")
 _CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
 _ADD_STEP = insert(tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
@@ -87,26 +89,6 @@ class Outgoing:
     message_id: str
 
 
-class Post(Protocol):
-    """Takes a message into the transaction of a step (the outbox)."""
-
-    def add(
-        self,
-        connection: Connection,
-        subject: str,
-        body: Mapping[str, Any],
-        *,
-        message_id: str,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write the message down in the caller's transaction."""
-        ...
-
-    def notify(self) -> None:
-        """Say that a transaction with messages was committed."""
-        ...
-
-
 class Superseded(Exception):
     """Somebody else has taken the order over since it was read."""
 
@@ -117,10 +99,8 @@ class Orders:
     lease_ms: how long whoever takes an order has it for itself before recovery may take it over
     """
 
-    def __init__(self, database: Database, post: Post, clock: Clock, *, lease_ms: int = 8_000) -> None:
-        self._database, self._post, self._clock, self._lease_ms = database, post, clock, lease_ms
-        insert_orders = (sqlite.insert if database.is_sqlite else postgresql.insert)(tables.orders)
-        self._begin = insert_orders.on_conflict_do_nothing(index_elements=["idempotency_key"])
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock, *, lease_ms: int = 8_000) -> None:
+        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -141,7 +121,7 @@ class Orders:
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
         def begin(connection: Connection) -> bool:
-            if connection.execute(self._begin, values).rowcount != 1:
+            if connection.execute(_BEGIN, values).one_or_none() is None:
                 return False
             connection.execute(_ADD_STEP, step)
             return True
@@ -179,11 +159,11 @@ class Orders:
             _change(connection, order, changes)
             connection.execute(_ADD_STEP, step)
             if message is not None:
-                self._post.add(connection, message.subject, message.body, message_id=message.message_id)
+                self._outbox.add(connection, message.subject, message.body, message_id=message.message_id)
 
         await self._database.transact(write_down)
         if message is not None:
-            self._post.notify()
+            self._outbox.notify()
         return _changed(order, changes)
 
     async def claim(self, order: Order) -> Order:

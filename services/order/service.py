@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from services.order import tables
 from services.order.checkout import Checkout
-from services.order.downstream import ServiceClient, http_client
+from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
 from services.order.orders import Orders
 from services.order.payment_client import PaymentServiceClient
@@ -22,9 +22,11 @@ from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
-from shared.messaging import Broker, Outbox, Worker
+from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
 from shared.resilience import Registry
+from shared.resilience.sharing import SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
+from shared.resilience.watcher import ConfigWatcher
 
 _SETTLEMENTS_AT_ONCE = 16
 
@@ -65,12 +67,15 @@ class Service:
     async def resources(self, app: FastAPI) -> AsyncIterator[None]:
         """Open the clients and the broker, and register the background tasks."""
         settings = self.settings
-        async with http_client(settings.max_connections) as http:
+        async with (
+            http_transport(settings.max_connections) as transport,
+            httpx.AsyncClient(transport=transport, trust_env=False) as http,
+        ):
             self.http = http
-            self.payment = PaymentServiceClient(
-                self._client("payment", settings.payment_url), self.registry, self.chassis.metrics
-            )
-            self.inventory = InventoryServiceClient(self._client("inventory", settings.inventory_url), self.registry)
+            payment = self._client("payment", settings.payment_url, transport)
+            self.payment = PaymentServiceClient(payment, self.registry, self.chassis.metrics)
+            inventory = self._client("inventory", settings.inventory_url, transport)
+            self.inventory = InventoryServiceClient(inventory, self.registry)
             self.checkout = Checkout(
                 self.orders,
                 self.inventory,
@@ -93,6 +98,13 @@ class Service:
         background = self.chassis.background
         background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
         background.add("outbox-relay", self.outbox.run)
+        background.add(
+            "resilience-reload", ConfigWatcher(self.registry, interval=self.settings.resilience_reload_seconds).run
+        )
+        if self.settings.share_breakers and self.broker.configured:
+            store = NatsTransitionStore(self.broker, service=self.settings.service)
+            shared = SharedBreakers(self.registry, store, origin=self.settings.instance)
+            background.add("shared-breakers", shared.run)
         settlements = Worker(
             self.broker,
             stream="PAYMENTS",
@@ -103,6 +115,6 @@ class Service:
         )
         background.add("settlements", settlements.run)
 
-    def _client(self, service: str, url: str) -> ServiceClient:
+    def _client(self, service: str, url: str, transport: httpx.AsyncBaseTransport) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), self.http)
+        return ServiceClient(service, url, TokenSigner("order", service, key), transport)

@@ -18,6 +18,8 @@ class OrderSettings(ServiceSettings):
     order_to_inventory_key: SecretStr = Field(min_length=32)
     card_sealing_public_key: SecretStr
     resilience_file: Path = Path(__file__).with_name("resilience.yaml")
+    resilience_reload_seconds: float = Field(default=2.0, gt=0)
+    share_breakers: bool = True
     hold_seconds: int = Field(default=120, ge=1, le=3_600)
     lease_seconds: float = Field(default=8.0, gt=0)
     ask_again_seconds: float = Field(default=20.0, gt=0)

@@ -23,6 +23,8 @@ from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.ids import new_id
 
+_ROWS = KeyedRows(charges)
+
 # on Postgres another refund may come between the two statements: both write the same
 _REFUND = (
     update(charges)
@@ -76,7 +78,6 @@ class SimulatedCardNetwork:
     ) -> None:
         self._database, self._clock, self._behaviour = database, clock, behaviour
         self._random, self._sleep = random, sleep
-        self._rows = KeyedRows(charges, is_sqlite=database.is_sqlite)
 
     async def charge(self, payment_key: str, amount: int, currency: str, card: Card) -> NetworkRecord:
         """Charge the card once for this key, or answer with what was decided before.
@@ -123,14 +124,14 @@ class SimulatedCardNetwork:
 
     async def _remember(self, payment_key: str, values: dict[str, Any]) -> NetworkRecord:
         new = self._row(payment_key, values)
-        row, _ = await self._database.transact(lambda connection: self._rows.insert_or_find(connection, new))
+        row, _ = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
         return _record(row)
 
     async def _give_back(self, payment_key: str) -> NetworkRecord:
         tombstone = self._row(payment_key, {"state": NetworkState.VOIDED, "captured_amount": 0})
 
         def give_back(connection: Connection) -> Row[Any]:
-            row, inserted = self._rows.insert_or_find(connection, tombstone)
+            row, inserted = _ROWS.insert_or_find(connection, tombstone)
             if inserted or row.state != NetworkState.CAPTURED:
                 return row
             refund = {"key": payment_key, "state": NetworkState.REFUNDED, "updated_at": milliseconds(self._clock)}

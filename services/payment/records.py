@@ -86,6 +86,7 @@ def _leaving(*states: State) -> ReturningUpdate[Any]:
 # made once: to make a statement, and to find its compiled form again, costs more than to run it
 _SETTLE, _SETTLE_REFUND = _leaving(State.PROCESSING), _leaving(State.REFUNDING)
 _BEGIN_REFUND = _leaving(State.PROCESSING, State.CAPTURED)
+_ROWS = KeyedRows(payments)
 _BY_KEY = select(payments).where(payments.c.payment_key == bindparam("value"))
 _BY_TRANSACTION = select(payments).where(payments.c.transaction_id == bindparam("value"))
 
@@ -95,7 +96,6 @@ class PaymentRecords:
 
     def __init__(self, database: Database, clock: Clock, *, version: str) -> None:
         self._database, self._clock, self._version = database, clock, version
-        self._rows = KeyedRows(payments, is_sqlite=database.is_sqlite)
 
     async def begin(self, charge: Charge) -> Payment:
         """Write the payment down in PROCESSING, or find the one that has this key."""
@@ -107,7 +107,7 @@ class PaymentRecords:
             customer=charge.customer,
             card_last4=charge.card.last4,
         )
-        row, _ = await self._database.transact(lambda connection: self._rows.insert_or_find(connection, new))
+        row, _ = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
         return _payment(row)
 
     async def settle(self, payment_key: str, answer: NetworkRecord) -> tuple[Payment, bool]:
@@ -125,7 +125,7 @@ class PaymentRecords:
         def settle(connection: Connection) -> tuple[Payment, bool]:
             row = self._move(connection, _SETTLE, payment_key, values)
             if row is None:
-                return _payment(self._rows.find(connection, payment_key)), False
+                return _payment(_ROWS.find(connection, payment_key)), False
             if row.state == State.CAPTURED:
                 _enter(connection, Kind.CAPTURE, row)
             return _payment(row), True
@@ -138,11 +138,11 @@ class PaymentRecords:
         values = {"state": State.REFUNDING, "refund_reason": reason}
 
         def begin(connection: Connection) -> Row[Any]:
-            row, inserted = self._rows.insert_or_find(connection, new)
+            row, inserted = _ROWS.insert_or_find(connection, new)
             if inserted or row.state not in (State.PROCESSING, State.CAPTURED):
                 return row
             moved = self._move(connection, _BEGIN_REFUND, payment_key, values)
-            return self._rows.find(connection, payment_key) if moved is None else moved
+            return _ROWS.find(connection, payment_key) if moved is None else moved
 
         return _payment(await self._database.transact(begin))
 
@@ -167,7 +167,7 @@ class PaymentRecords:
         def settle(connection: Connection) -> tuple[Payment, bool]:
             row = self._move(connection, _SETTLE_REFUND, payment_key, values)
             if row is None:
-                return _payment(self._rows.find(connection, payment_key)), False
+                return _payment(_ROWS.find(connection, payment_key)), False
             if row.state == State.REFUNDED:
                 known = {entry.kind for entry in ledger.entries(connection, row.transaction_id)}
                 if Kind.CAPTURE not in known:

@@ -3,16 +3,17 @@
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
+
+from shared.chassis.inserts import insert_unless
 
 
 class KeyedRows:
     """The rows of a table in which each `payment_key` stands at most once."""
 
-    def __init__(self, table: Table, *, is_sqlite: bool) -> None:
-        insert = (sqlite if is_sqlite else postgresql).insert(table)
-        self._insert = insert.on_conflict_do_nothing(index_elements=["payment_key"]).returning(table)
+    def __init__(self, table: Table) -> None:
+        self._unknown = dict.fromkeys(table.c.keys())
+        self._insert = insert_unless(table, "payment_key")
         self._select = select(table).where(table.c.payment_key == bindparam("payment_key"))
 
     def insert_or_find(self, connection: Connection, values: dict[str, Any]) -> tuple[Row[Any], bool]:
@@ -20,7 +21,7 @@ class KeyedRows:
 
         Of two transactions that insert one key at the same time, the second waits for the first and then finds its row.
         """
-        row = connection.execute(self._insert, values).one_or_none()
+        row = connection.execute(self._insert, self._unknown | values).one_or_none()
         return (row, True) if row is not None else (self.find(connection, values["payment_key"]), False)
 
     def find(self, connection: Connection, payment_key: str) -> Row[Any]:

@@ -66,6 +66,7 @@ class Database:
         self._in_use = 0
         self._unused = asyncio.Event()
         self._closed = False
+        self.statements = self.commits = 0
         if self.is_sqlite:
             lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
@@ -92,7 +93,7 @@ class Database:
             connect_args={"pragmas": pragmas, "patience": busy_seconds},
             **_JSON,
         )
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        self._watch(engine)
         return engine
 
     def _postgres(self, size: int, *, server_settings: dict[str, str] | None = None, **options: Any) -> AsyncEngine:
@@ -106,9 +107,20 @@ class Database:
             **options,
             **_JSON,
         )
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        self._watch(engine)
         event.listen(engine.sync_engine, "checkout", _replace_closed)
         return engine
+
+    def _watch(self, engine: AsyncEngine) -> None:
+        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "before_cursor_execute", self._count_statement)
+        event.listen(engine.sync_engine, "commit", self._count_commit)
+
+    def _count_statement(self, *_: Any) -> None:
+        self.statements += 1
+
+    def _count_commit(self, _connection: Connection) -> None:
+        self.commits += 1
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client import generate_latest as exposition
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import HTTPConnection
@@ -55,14 +55,14 @@ class RequestMetrics:
         return route
 
 
-class PoolCollector(Collector):
-    """Connections of the database pools, read when scraped."""
+class DatabaseCollector(Collector):
+    """What the database has done, and the connections of its pools, read when scraped."""
 
     def __init__(self, service: str, database: Database) -> None:
         self._service, self._database = service, database
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """`db_pool_connections_active` and `_max`, by pool."""
+    def collect(self) -> Iterator[Metric]:
+        """`db_pool_connections_active` and `_max` by pool, `db_statements_total` and `db_commits_total`."""
         active = GaugeMetricFamily(
             "db_pool_connections_active", "Database connections in use", labels=["service", "pool"]
         )
@@ -72,12 +72,19 @@ class PoolCollector(Collector):
             most.add_metric([self._service, pool], size)
         yield active
         yield most
+        for name, meaning, count in (
+            ("db_statements", "Statements that the database was given", self._database.statements),
+            ("db_commits", "Transactions committed", self._database.commits),
+        ):
+            family = CounterMetricFamily(name, meaning, labels=["service"])
+            family.add_metric([self._service], count)
+            yield family
 
 
 def expose(app: FastAPI, service: str, database: Database, registry: CollectorRegistry) -> None:
     """Serve `/metrics`, with the process and the pools in it."""
     ProcessCollector(registry=registry)
-    registry.register(PoolCollector(service, database))
+    registry.register(DatabaseCollector(service, database))
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def metrics() -> Response:  # not async: a thread writes the text while the loop serves

@@ -7,6 +7,7 @@
 `Outbox.run` and `Worker.run` are background tasks. What is guaranteed, and what not: docs/messaging.md.
 """
 
+from shared.messaging.breaker_state import NatsTransitionStore
 from shared.messaging.broker import Broker
 from shared.messaging.letters import DeadLetter, DeadLetters, NoSuchDeadLetter
 from shared.messaging.link import BrokerUnavailable
@@ -25,6 +26,7 @@ __all__ = [
     "DeadLetters",
     "Limits",
     "Message",
+    "NatsTransitionStore",
     "NoSuchDeadLetter",
     "Outbox",
     "RedeliveryPolicy",

@@ -14,12 +14,11 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.chassis.clock import Clock, SystemClock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.inserts import insert_unless
 from shared.messaging import tracing, wire
 from shared.messaging.broker import Broker
 from shared.messaging.link import BrokerUnavailable
@@ -29,6 +28,7 @@ LEASE_SECONDS = 15.0
 POLL_SECONDS = 5.0
 """How often an idle relay looks for what a killed replica has left; what this one adds it sends at once."""
 
+_MESSAGE = ("message_id", "subject", "body", "headers", "created_at", "claimed_until", "attempts")
 _PUBLISH_SECONDS = LEASE_SECONDS * 0.7
 _SETTLE_SECONDS = 2.0
 _CONCURRENCY = 16
@@ -76,7 +76,7 @@ class Outbox:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database, self._table, self._broker = database, table, broker
-        self._add = _add_once(table, is_sqlite=database.is_sqlite)
+        self._add = insert_unless(table, "message_id", columns=_MESSAGE)
         self._clock = clock or SystemClock()
         self._batch = batch
         self._poll_seconds = poll_seconds
@@ -108,6 +108,8 @@ class Outbox:
             "body": dict(body),
             "headers": carried,
             "created_at": milliseconds(self._clock),
+            "claimed_until": 0,
+            "attempts": 0,
         }
         connection.execute(self._add, message)
 
@@ -239,8 +241,3 @@ class Outbox:
             return False
         self._idle_seconds = min(self._poll_seconds, max(0.0, (free_at - now) / 1000))
         return bool(free_at <= now)
-
-
-def _add_once(table: Table, *, is_sqlite: bool) -> Any:
-    insert = sqlite_insert if is_sqlite else postgresql_insert
-    return insert(table).on_conflict_do_nothing(index_elements=["message_id"])

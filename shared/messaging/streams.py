@@ -13,7 +13,7 @@ DEAD_PREFIX = "dead."
 
 DUPLICATE_WINDOW_SECONDS = 120.0
 
-_NAME_IN_USE = 10058
+NAME_IN_USE = 10058
 """JetStream's error code for a stream that exists with another configuration."""
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ async def ensure_streams(jetstream: JetStreamContext, limits: Limits) -> None:
         try:
             await jetstream.add_stream(config)
         except APIError as error:
-            if error.err_code != _NAME_IN_USE:
+            if error.err_code != NAME_IN_USE:
                 raise
             log.info("stream exists with other settings, left alone", stream=config.name)
 

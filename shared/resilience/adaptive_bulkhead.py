@@ -26,15 +26,20 @@ class AdaptiveBulkhead(Bulkhead):
         clock: Clock = SYSTEM_CLOCK,
         events: EventBus | None = None,
     ) -> None:
-        line = BulkheadConfig(
-            max_concurrent_calls=config.initial_limit,
-            max_wait_duration=config.max_wait_duration,
-            max_waiting=config.max_waiting,
-        )
-        super().__init__(name, line, clock=clock, events=events)
-        self.adaptive = config
+        super().__init__(name, config, clock=clock, events=events)
         self.gradient = Gradient(config, clock.monotonic())
         self._now = clock.monotonic
+        self._drops = config.drop_exceptions
+
+    def reconfigure(self, config: BulkheadConfig | AdaptiveBulkheadConfig) -> None:
+        """Use `config` from now on. What was learnt stays, within the new limits. TypeError: it is a fixed one's."""
+        if not isinstance(config, AdaptiveBulkheadConfig):
+            raise TypeError(f"bulkhead {self.name!r} is adaptive")
+        self.config = config
+        self._drops = config.drop_exceptions
+        self.gradient.reconfigure(config)
+        self._limit = self.gradient.limit
+        self._admit()
 
     async def run(self, inner: Step, invocation: Invocation) -> Any:
         """Call with a slot held, and learn from how it went. Raises as `Bulkhead.run`."""
@@ -45,7 +50,7 @@ class AdaptiveBulkhead(Bulkhead):
         start, active = self._now(), self._active
         try:
             result = await inner(invocation)
-        except self.adaptive.drop_exceptions as error:
+        except self._drops as error:
             if not isinstance(error, ResilienceError) or error.attempted:
                 self._learn(start, active, dropped=True)
             raise
@@ -59,7 +64,7 @@ class AdaptiveBulkhead(Bulkhead):
 
     def _learn(self, start: float, active: int, *, dropped: bool) -> None:
         now = self._now()
-        if not self.gradient.record(now, now - start, active, dropped=dropped):
+        if not self.gradient.record(now, now - start, max(active, self._active), dropped=dropped):
             return
         before, self._limit = self._limit, self.gradient.limit
         gradient = self.gradient

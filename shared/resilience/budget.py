@@ -33,14 +33,23 @@ class RetryBudget:
 
     def __init__(self, name: str, config: BudgetConfig | None = None) -> None:
         self.name = name
-        self.config = config = config or BudgetConfig()
-        self._max_tokens = config.max_tokens
-        self._token_ratio = config.token_ratio
-        self._tokens = config.max_tokens
+        self._use(config or BudgetConfig())
+        self._tokens = self._max_tokens
         self._active_calls = 0
         self._active_retries = 0
         self._granted = 0
         self._refused = 0
+
+    def reconfigure(self, config: BudgetConfig) -> None:
+        """Use `config` from now on. The bucket is as full as it was, in proportion."""
+        share = self._tokens / self._max_tokens
+        self._use(config)
+        self._tokens = share * self._max_tokens
+
+    def _use(self, config: BudgetConfig) -> None:
+        self.config = config
+        self._max_tokens = config.max_tokens
+        self._token_ratio = config.token_ratio
 
     def try_acquire(self) -> bool:
         """Ask for one repeat, from now until `release`. False: not now."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from shared.resilience.clock import SYSTEM_CLOCK, Clock
 from shared.resilience.errors import BulkheadFull, DeadlineExceeded
 from shared.resilience.events import BulkheadRefused, EventBus
 from shared.resilience.invocation import NEVER, Invocation, Step
-from shared.resilience.settings import BulkheadConfig
+from shared.resilience.settings import AdaptiveBulkheadConfig, BulkheadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Bulkhead:
     def __init__(
         self,
         name: str,
-        config: BulkheadConfig | None = None,
+        config: BulkheadConfig | AdaptiveBulkheadConfig | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
         events: EventBus | None = None,
@@ -44,6 +45,12 @@ class Bulkhead:
         # Each waiter's future becomes True with a slot, False when its time is over. A slot that comes free goes to the
         # first of them at once, so nobody waits while a slot is free, and nobody overtakes.
         self._waiters: deque[asyncio.Future[bool]] = deque()
+
+    def reconfigure(self, config: BulkheadConfig) -> None:
+        """Use `config` from now on. Calls that run keep their slots, also above a lower limit."""
+        self.config = config
+        self._limit = config.max_concurrent_calls
+        self._admit()
 
     async def run(self, inner: Step, invocation: Invocation) -> Any:
         """Call with a slot held. BulkheadFull, DeadlineExceeded: none came free in time; nothing was sent."""
@@ -78,6 +85,15 @@ class Bulkhead:
         """Give a slot back; the first in line gets it."""
         self._active = max(0, self._active - 1)
         self._admit()
+
+    def keep(self) -> Callable[[], None]:
+        """Keep the slot of the call that is running beyond its end. Returns what gives it back; call that once.
+
+        For what goes on after the answer has begun: a body that is still being read.
+        """
+        # Until the call itself ends, in this very turn of the event loop, its slot counts twice.
+        self._active += 1
+        return self.release
 
     async def _wait(self, longest: float) -> bool:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

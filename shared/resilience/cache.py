@@ -50,16 +50,22 @@ class Cache:
         events: EventBus | None = None,
     ) -> None:
         self.name = name
-        self.config = config = config or CacheConfig()
         self.events = events or EventBus()
         self._clock = clock
         self._now = clock.monotonic
-        self._keep = config.max_age + config.stale_if_error
-        self._stale_on = config.stale_exceptions or (Exception,)
         # The answer, and when it came.
         self._entries: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
-        self._flights = Flights(clock) if config.single_flight else None
+        self._flights = Flights(clock)
         self._counts: Counter[str] = Counter()
+        self.reconfigure(config or CacheConfig())
+
+    def reconfigure(self, config: CacheConfig) -> None:
+        """Use `config` from now on; answers that it leaves room for stay."""
+        self.config = config
+        self._keep = config.max_age + config.stale_if_error
+        self._stale_on = config.stale_exceptions or (Exception,)
+        while len(self._entries) > config.max_entries:
+            self._entries.popitem(last=False)
 
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
         """Call, and keep the answer; when the call fails, answer with what was kept. Without a key: just call."""
@@ -78,7 +84,7 @@ class Cache:
     def snapshot(self) -> CacheSnapshot:
         """The cache now. Answers that are too old count until somebody asks for them or they are displaced."""
         counts = self._counts
-        shared = self._flights.shared if self._flights is not None else 0
+        shared = self._flights.shared
         return CacheSnapshot(self.name, len(self._entries), counts["fresh"], counts["stale"], counts["missed"], shared)
 
     async def _through(self, inner: Step, invocation: Invocation, key: Hashable) -> Any:
@@ -87,10 +93,10 @@ class Cache:
             self._counts["fresh"] += 1
             return kept[0]
         try:
-            if self._flights is None:
-                result, came = await inner(invocation), self._now()
-            else:
+            if config.single_flight:
                 result, came = await self._flights.join(inner, invocation, key)
+            else:
+                result, came = await inner(invocation), self._now()
         except config.ignore_exceptions:
             raise
         except self._stale_on as error:

@@ -75,15 +75,24 @@ def load(file: Path) -> ResilienceConfig:
 
 def parse(text: str, file: Path) -> ResilienceConfig:
     """As `load`, for text that was read already; `file` is only named in errors."""
-    return _Loader(file).load(text)
+    return build(compose(text, file), file)
+
+
+def compose(text: str, file: Path) -> Node:
+    """The values in `text` with their lines. ConfigError: it is no YAML, or not a plain one."""
+    return _Loader(file).compose(text)
+
+
+def build(root: Node, file: Path) -> ResilienceConfig:
+    """Check what was composed. ConfigError: it says something that makes no sense."""
+    return _Loader(file).build(root)
 
 
 class _Loader:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def load(self, text: str) -> ResilienceConfig:
-        root = self._compose(text)
+    def build(self, root: Node) -> ResilienceConfig:
         self._only_keys(root, ("budgets", "configs", "instances"))
         budgets = {name: self._model(BudgetConfig, node) for name, node in self._section(root, "budgets").items()}
         bases = self._section(root, "configs")
@@ -97,7 +106,7 @@ class _Loader:
 
     # -- the file as nodes ---------------------------------------------------------------------------------------
 
-    def _compose(self, text: str) -> Node:
+    def compose(self, text: str) -> Node:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:

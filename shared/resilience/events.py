@@ -229,6 +229,33 @@ class LayerSwitched(Event):
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OpeningFollowed(Event):
+    """The breaker is about to open for `wait` seconds, because that of the replica `origin` has opened."""
+
+    origin: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigApplied(Event):
+    """A changed configuration file took effect. `name` is the file, the others are names of instances.
+
+    removed: no longer in the file; they go on as they were until a restart
+    """
+
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused(Event):
+    """A changed configuration file makes no sense, so the settings before it stay. `reason` is `file:line: reason`."""
+
+    reason: str
+
+
 # By class, the fields that hold an error; filled as the classes turn up.
 _error_fields: dict[type[Event], tuple[str, ...]] = {}
 

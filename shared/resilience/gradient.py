@@ -5,12 +5,14 @@ or twenty calls are out; when it does not, they queue there, and latency rises w
 the ratio of the usual latency to the present one, with some room for growth:
 
     gradient = tolerance * usual / present, held between 0.5 and 1
-    limit    = (1 - smoothing) * limit + smoothing * (limit * gradient + queue_size)
+    room     = queue_size * (2 * gradient - 1)
+    limit    = (1 - smoothing) * limit + smoothing * (limit * gradient + room)
 
-Three things differ from the original. Dropped calls shrink the limit, by their share of the window. The usual latency
-does not rise while the limit itself may be what raises it: Gradient2 takes a queue that lasts for the usual state, and
-under steady overload its limit creeps up to the maximum. And at the lowest limit, where no queue can be ours, a
-latency that stays high becomes the usual one at once rather than in the time of a long window.
+Four things differ from the original. There the room is always queue_size, which keeps any limit above twice that,
+however slow the dependency becomes; here it closes as the gradient falls. Dropped calls shrink the limit, by their
+share of the window. The usual latency does not rise while more calls are out than when it was measured: the original
+takes a queue that lasts for the usual state, so that under steady overload its limit creeps up to the maximum. And at
+the lowest limit, where no queue can be ours, a latency that stays high soon becomes the usual one.
 """
 
 from shared.resilience.settings import AdaptiveBulkheadConfig
@@ -29,6 +31,7 @@ class Gradient:
     """
 
     __slots__ = (
+        "_calm",
         "_config",
         "_dropped",
         "_ends",
@@ -48,6 +51,8 @@ class Gradient:
         self.limit = config.initial_limit
         self.present = self.usual = 0.0
         self._windows = 0
+        # The most calls that were out at once when latency was no more than usual.
+        self._calm = 0
         # The window that is filling: its end, its calls, and the most of them that were out at once.
         self._ends = now + config.window
         self._samples = self._dropped = self._most_active = 0
@@ -70,6 +75,12 @@ class Gradient:
         self._begin(now)
         return self.limit != before
 
+    def reconfigure(self, config: AdaptiveBulkheadConfig) -> None:
+        """Use `config` from now on; the window under way ends as it was begun."""
+        self._config = config
+        self._estimate = max(float(config.min_limit), min(float(config.max_limit), self._estimate))
+        self.limit = int(self._estimate)
+
     def _begin(self, now: float) -> None:
         self._ends = now + self._config.window
         self._samples = self._dropped = self._most_active = 0
@@ -88,7 +99,7 @@ class Gradient:
             self._move_to(wanted)
         # A limit that is not used tells nothing about whether a higher one would do.
         elif busy:
-            self._move_to(self._estimate * gradient + config.queue_size)
+            self._move_to(self._estimate * gradient + config.queue_size * (2 * gradient - 1))
         self._learn_usual(busy)
 
     def _move_to(self, wanted: float) -> None:
@@ -99,14 +110,17 @@ class Gradient:
 
     def _learn_usual(self, busy: bool) -> None:
         present, usual = self.present, self.usual
-        lowest = self._estimate <= self._config.min_limit
         self._windows += 1
         if self._windows <= _WARM_UP:
             self.usual += (present - usual) / self._windows
-        elif usual > 2 * present:
+            self._calm = max(self._calm, self._most_active)
+            return
+        if present <= usual:
+            self._calm = self._most_active
+        if usual > 2 * present:
             # Back from a long overload: what was usual then is so no more.
             self.usual = usual * (1 - _CORRECTION)
-        elif lowest and present > usual * self._config.tolerance:
+        elif self.limit <= self._config.min_limit and present > usual * self._config.tolerance:
             self.usual = usual * (1 + _CORRECTION)
-        elif present <= usual or lowest or not busy:
+        elif present <= usual or self._most_active <= self._calm or not busy:
             self.usual += (present - usual) * 2 / (self._config.long_window + 1)

@@ -52,6 +52,13 @@ class Hedge:
         self.alarms = Alarms(config.delay, clock)
         self.started = self.won = self.failed = self.refused = 0
 
+    def reconfigure(self, config: HedgeConfig) -> None:
+        """Use `config` for the calls that begin from now on."""
+        # Those under way keep their alarms: alarms of one queue have one delay.
+        if config.delay != self.config.delay:
+            self.alarms = Alarms(config.delay, self.clock)
+        self.config = config
+
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
         """Call; after the delay, call again beside it. What may not be repeated passes straight through.
 

@@ -12,7 +12,7 @@ A layer that is switched off is not in the chain at all, so it costs nothing.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from functools import partial, wraps
 from random import Random
 from typing import Any, ParamSpec, TypedDict, TypeVar
@@ -61,6 +61,11 @@ ORDER = (
     "timeout",
     "faults",
 )
+
+# The layers that a pipeline shares with nobody, and that a configuration can add or take away.
+_OWN_LAYERS = frozenset(ORDER) - {"deadline", "fallback", "circuit_breaker", "timeout", "faults"}
+# Exactly these: what derives from one of them knows more than its settings say.
+_RECONFIGURABLE = (Retry, Hedge, Bulkhead)
 
 
 class _Shared(TypedDict):
@@ -170,6 +175,32 @@ class Pipeline:
         self._enabled[layer] = enabled
         self._rebuild()
         self.events.publish(LayerSwitched(self.name, self._clock.monotonic(), layer, enabled))
+
+    def adopt(self, other: "Pipeline", changed: Collection[str]) -> None:
+        """Be configured as `other`, which nobody has used, for the calls that begin from now on.
+
+        Only the layers in `changed` are touched, and one that can take other settings keeps what it knows: slots that
+        are taken, counts. Switches stay, and a call under way stays in the layers that it is in.
+        """
+        self.idempotent = other.idempotent
+        self.deadline.seconds = other.deadline.seconds
+        self.circuit_breaker = other.circuit_breaker
+        if other.timeout.duration != self.timeout.duration:
+            self.timeout.reconfigure(other.timeout.duration)
+        # A repeat gives back to the budget that it has drawn on, so another budget takes another retry and hedge.
+        drawing = set() if self.budget is other.budget else {"retry", "hedge"}
+        self.budget = other.budget
+        for layer in (set(changed) | drawing) & _OWN_LAYERS:
+            ours, theirs = getattr(self, layer), getattr(other, layer)
+            if type(ours) is type(theirs) and type(ours) in _RECONFIGURABLE and layer not in drawing:
+                ours.reconfigure(theirs.config)
+            else:
+                setattr(self, layer, theirs)
+                if theirs is not None:
+                    theirs.events = self.events
+        self._runs = self._present()
+        self._enabled = {layer: self._enabled.get(layer, True) for layer in self._runs}
+        self._rebuild()
 
     def subscribe(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
         """Hear of this pipeline's events and its breaker's (`kinds` empty: of all). Returns what ends it."""

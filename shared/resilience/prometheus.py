@@ -44,6 +44,7 @@ class ResilienceCollector(Collector):
         yield from _rate_limiters(limiters)
         bulkheads = [p.bulkhead.snapshot() for p in self._registry.pipelines.values() if p.bulkhead is not None]
         yield from _bulkheads(bulkheads)
+        yield from self._reloads()
         yield from _budgets([budget.snapshot() for budget in self._registry.budgets.values()])
 
     def _retries(self) -> Iterator[Metric]:
@@ -94,6 +95,14 @@ class ResilienceCollector(Collector):
             now = pipeline.fallback.snapshot()
             samples += [((now.name, "successful"), now.successful), ((now.name, "failed"), now.failed)]
         yield _counter("resilience_fallback_calls", "Fallbacks that answered, and that raised", samples, "kind")
+
+    def _reloads(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "resilience_config_reloads", "Changed configuration files, by what came of them", labels=("outcome",)
+        )
+        for outcome, count in self._registry.reloads.items():
+            family.add_metric((outcome,), count)
+        yield family
 
     def _caches(self) -> Iterator[Metric]:
         caches = [p.cache.snapshot() for p in self._registry.pipelines.values() if p.cache is not None]

@@ -62,6 +62,18 @@ class RateLimiter:
         self._timer: Timer | None = None
         self._refused = 0
 
+    def reconfigure(self, config: RateLimiterConfig) -> None:
+        """Use `config` from now on. The period under way keeps its end, and what was taken of it stays taken.
+
+        Who waits goes on waiting, with a lower limit longer than was foretold.
+        """
+        taken = self._limit - self._left
+        self.config = config
+        self._limit = config.limit_for_period
+        self._period = config.limit_refresh_period
+        self._left = max(0, self._limit - taken)
+        self._admit()
+
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
         """Call with a permission. RateLimitExceeded: there is none in time; nothing was sent."""
         now = self._now()

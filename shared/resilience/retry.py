@@ -79,15 +79,21 @@ class Retry:
         events: EventBus | None = None,
     ) -> None:
         self.name = name
-        self.config = config = config or RetryConfig()
+        self._random = random or Random()  # noqa: S311 - jitter, not a secret
+        self._strategy = strategy
+        self.reconfigure(config or RetryConfig())
         self.budget = budget or RetryBudget(name)
         self.events = events or EventBus()
         self._clock = clock
-        self._backoff = Backoff(config, random or Random(), strategy)  # noqa: S311 - jitter, not a secret
-        self._retry_on_result = config.retry_on_result
         self._counts: Counter[str] = Counter()
         self._first_time = 0
         self._attempts = 0
+
+    def reconfigure(self, config: RetryConfig) -> None:
+        """Use `config` from now on, also for the next attempt of a call under way."""
+        self.config = config
+        self._backoff = Backoff(config, self._random, self._strategy)
+        self._retry_on_result = config.retry_on_result
 
     async def run(self, inner: Step, invocation: Invocation) -> Any:
         """Call, and repeat while that helps. Raises the last error; returns the last result, even a failing one."""

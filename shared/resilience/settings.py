@@ -205,6 +205,11 @@ class AdaptiveBulkheadConfig(Settings):
     max_wait_duration: Duration = 0
     max_waiting: Annotated[int, Field(ge=0)] = 100
 
+    @property
+    def max_concurrent_calls(self) -> int:
+        """Where the limit begins."""
+        return self.initial_limit
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.min_limit <= self.initial_limit <= self.max_limit:

@@ -54,13 +54,17 @@ class Timeout:
         events: EventBus | None = None,
     ) -> None:
         self.name = name
-        self.duration = duration
         self.propagate = propagate
         self.events = events or EventBus()
         self._clock = clock
         self._now = clock.monotonic
-        self._alarms = Alarms(NEVER if duration is None else duration, clock)
+        self.reconfigure(duration)
         self._successful = self._failed = self._timed_out = 0
+
+    def reconfigure(self, duration: float | None) -> None:
+        """Give the attempts that begin from now on so many seconds; None: only the deadline counts."""
+        self.duration = duration
+        self._alarms = Alarms(NEVER if duration is None else duration, self._clock)
 
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
         """Make the attempt, for as long as somebody waits for it.

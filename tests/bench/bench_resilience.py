@@ -1,146 +1,161 @@
-"""What the library costs a successful call, beside others. Not a test: a machine's figures prove nothing on another.
+"""What the library costs a successful call, beside others doing the same. Not a test: it prints, and judges its bars.
 
-    python -m tests.bench.bench_resilience [--rounds 15] [--calls 4000] [--uvloop]
+    make bench-resilience ARGS="--rounds 15 --calls 2000 --uvloop"
 
-The variants take turns, so that a slow moment of the machine hits all of them; of each the median round counts. `over
-bare` is what the variant adds to a bare await; `ratio` compares it with what our breaker alone adds.
+All variants take turns in one process, so that a slow moment of the machine hits each of them; of each the median round
+counts. `over bare` is what the variant adds to a bare await. Then: bytes of one breaker, and how many of 1,000 calls a
+half-open breaker lets through that come at the same time.
 """
 
 import argparse
 import asyncio
+import contextlib
+import gc
 import logging
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+import tracemalloc
 
-import aiobreaker
-import tenacity
 import uvloop
 
-from shared.resilience import (
-    BulkheadConfig,
-    CircuitBreaker,
-    CircuitBreakerConfig,
-    HedgeConfig,
-    Pipeline,
-    RetryConfig,
-)
+from tests.bench import layers, peers
+from tests.bench.layers import Variant, dependency
 
-Variant = Callable[[], Awaitable[object]]
+USUAL = "ours: retry, breaker, bulkhead, timeout, deadline"
+STACK = "tenacity + aiobreaker + wait_for"
 
 
-async def dependency() -> int:
-    """Answers at once: only the guards cost anything."""
-    return 7
-
-
-def pipeline(*, everything: bool = False, **layers: object) -> Pipeline:
-    """A pipeline with the given layers, or with all of them."""
-    if everything:
-        layers = {
-            "deadline": 2.0,
-            "retry": RetryConfig(),
-            "hedge": HedgeConfig(delay=0.05),
-            "circuit_breaker": CircuitBreakerConfig(),
-            "bulkhead": BulkheadConfig(),
-            "timeout": 0.5,
-        }
-    return Pipeline("bench", idempotent=True, **layers)  # type: ignore[arg-type]
-
-
-def guarded(made: Pipeline) -> Variant:
-    return lambda: made.call(dependency)
-
-
-def only(layer: str, **layers: object) -> Variant:
-    """One layer; what every pipeline has is switched off, unless it is the one."""
-    made = pipeline(**layers)
-    for name in ("deadline", "fallback"):
-        if name != layer:
-            made.switch(name, False)
-    return guarded(made)
-
-
-def variants() -> dict[str, Variant]:
-    breaker = CircuitBreaker("bench", CircuitBreakerConfig())
-    time_breaker = CircuitBreaker("bench", CircuitBreakerConfig(sliding_window_type="time"))
-    other = aiobreaker.CircuitBreaker(fail_max=5, timeout_duration=timedelta(seconds=60))
-    retrying = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_exponential())
-
-    async def asyncio_timeout() -> int:
-        async with asyncio.timeout(0.5):
-            return await dependency()
-
-    async def limited() -> object:
-        return await asyncio.wait_for(other.call_async(dependency), 0.5)
-
-    async def the_usual_stack() -> object:
-        return await retrying(limited)
-
+async def variants() -> dict[str, dict[str, Variant]]:
+    """By job, then by who does it."""
     return {
-        "bare await": dependency,
-        "breaker, count window": lambda: breaker.call(dependency),
-        "breaker, time window": lambda: time_breaker.call(dependency),
-        "empty pipeline": only("none"),
-        "pipeline: deadline": only("deadline", deadline=2.0, timeout=0.5),
-        "pipeline: fallback": only("fallback"),
-        "pipeline: retry and budget": only("retry", retry=RetryConfig()),
-        "pipeline: hedge": only("hedge", hedge=HedgeConfig(delay=0.05)),
-        "pipeline: circuit breaker": only("circuit_breaker", circuit_breaker=CircuitBreakerConfig()),
-        "pipeline: bulkhead": only("bulkhead", bulkhead=BulkheadConfig()),
-        "pipeline: timeout": only("timeout", timeout=0.5),
-        "pipeline: all but hedge": guarded(everything_but_hedge()),
-        "pipeline: everything": guarded(pipeline(everything=True)),
-        "asyncio.timeout": asyncio_timeout,
-        "asyncio.wait_for": lambda: asyncio.wait_for(dependency(), 0.5),
-        "aiobreaker": lambda: other.call_async(dependency),
-        "tenacity": lambda: retrying(dependency),
-        "tenacity + aiobreaker + wait_for": the_usual_stack,
+        "bare await": {"bare": dependency},
+        "circuit breaker": layers.breakers() | await peers.breakers(),
+        "retry": {"ours": layers.guarded(retry=layers.RetryConfig())} | peers.retries(),
+        "timeout": {"ours": layers.guarded(timeout=0.5)} | peers.timeouts(),
+        "each of our layers in a pipeline": layers.layers(),
+        "whole stacks": layers.pipelines() | await peers.stacks(),
     }
 
 
-def everything_but_hedge() -> Pipeline:
-    made = pipeline(everything=True)
-    made.switch("hedge", False)
-    return made
-
-
-async def measure(rounds: int, calls: int) -> dict[str, float]:
+async def measure(rounds: int, calls: int) -> dict[str, dict[str, float]]:
     """Microseconds a call of each variant: the median of its rounds."""
-    taken: dict[str, list[float]] = {}
-    made = variants()
-    for variant in made.values():
+    made = await variants()
+    flat = [(job, who, variant) for job, group in made.items() for who, variant in group.items()]
+    taken: dict[tuple[str, str], list[float]] = {(job, who): [] for job, who, _ in flat}
+    for _, _, variant in flat:
         for _ in range(200):
             await variant()
     for _ in range(rounds):
-        for name, variant in made.items():
+        for job, who, variant in flat:
             start = time.perf_counter()
             for _ in range(calls):
                 await variant()
-            taken.setdefault(name, []).append((time.perf_counter() - start) / calls * 1e6)
-    return {name: statistics.median(rounds) for name, rounds in taken.items()}
+            taken[job, who].append((time.perf_counter() - start) / calls * 1e6)
+    return {job: {who: statistics.median(taken[job, who]) for who in group} for job, group in made.items()}
 
 
-def table(measured: dict[str, float]) -> str:
-    bare = measured["bare await"]
-    unit = measured["breaker, count window"] - bare
-    lines = [f"{'':36}{'us a call':>10}{'over bare':>11}{'ratio':>8}"]
-    lines += [f"{name:36}{cost:10.2f}{cost - bare:11.2f}{(cost - bare) / unit:8.1f}" for name, cost in measured.items()]
-    return "\n".join(lines) + "\n"
+def table(measured: dict[str, dict[str, float]]) -> list[str]:
+    bare = measured["bare await"]["bare"]
+    unit = measured["circuit breaker"]["aiobreaker"] - bare
+    lines = [f"{'':52}{'us a call':>10}{'over bare':>11}{'/ aiobreaker':>14}"]
+    for job, group in measured.items():
+        lines.append(job)
+        for who, cost in group.items():
+            lines.append(f"  {who:50}{cost:10.2f}{cost - bare:11.2f}{(cost - bare) / unit:14.2f}")
+    return lines
+
+
+def bars(measured: dict[str, dict[str, float]]) -> list[str]:
+    """What the library promises, and whether it held in this run."""
+    bare = measured["bare await"]["bare"]
+    breakers, stacks = measured["circuit breaker"], measured["whole stacks"]
+    ratio = (breakers["ours, count window"] - bare) / (breakers["aiobreaker"] - bare)
+    return [
+        _bar("our breaker's overhead / aiobreaker's", ratio, 0.7),
+        _bar("our usual stack's overhead in us", stacks[USUAL] - bare, 8),
+        _bar(f"our usual stack / {STACK}", (stacks[USUAL] - bare) / (stacks[STACK] - bare), 0.2),
+    ]
+
+
+def _bar(what: str, value: float, most: float) -> str:
+    return f"  {what:58}{value:6.2f}   at most {most:g}: {'held' if value <= most else 'MISSED'}"
+
+
+async def bytes_of_a_breaker(make: peers.Make, count: int = 500) -> float:
+    """What one breaker keeps allocated, in bytes, with what its library keeps beside it."""
+    # The first one loads and caches what all share.
+    kept = [await make("first")]
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    kept += [await make(f"breaker-{number}") for number in range(count)]
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return (after - before) / count
+
+
+class DownError(Exception):
+    """The dependency failed."""
+
+
+async def fail() -> None:
+    raise DownError
+
+
+async def admitted_at_half_open(make: peers.Make, calls: int = 1000) -> int:
+    """How many of so many calls that come at once reach a dependency whose breaker has just come to half-open."""
+    call = await make("half-open")
+    for _ in range(peers.FAILURES + 1):
+        with contextlib.suppress(Exception):
+            await call(fail)
+    reached, end = 0, asyncio.Event()
+
+    async def slow() -> None:
+        nonlocal reached
+        reached += 1
+        await end.wait()
+
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(call(slow), 0.01)
+    if reached:
+        raise RuntimeError("the breaker is not open, so what follows would prove nothing")
+    await asyncio.sleep(peers.OPEN_SECONDS * 2)
+    tasks = [asyncio.ensure_future(call(slow)) for _ in range(calls)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    end.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return reached
+
+
+async def report(rounds: int, calls: int) -> str:
+    measured = await measure(rounds, calls)
+    lines = [
+        *table(measured),
+        "",
+        "bars",
+        *bars(measured),
+        "",
+        f"{'breakers':52}{'bytes':>10}{'of 1,000 at half-open':>25}",
+    ]
+    for who, make in peers.BREAKERS.items():
+        size, reached = await bytes_of_a_breaker(make), await admitted_at_half_open(make)
+        lines.append(f"  {who:50}{size:10.0f}{reached:25}")
+    return "\n".join([*lines, "  (permitted at half-open: ours 3, hyx 3, the others 1)", ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=4000)
+    parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--uvloop", action="store_true")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     factory = uvloop.new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        sys.stdout.write(table(runner.run(measure(options.rounds, options.calls))))
+        sys.stdout.write(runner.run(report(options.rounds, options.calls)))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ import pytest
 from shared.resilience import (
     BudgetConfig,
     BulkheadConfig,
+    CacheConfig,
     CircuitBreakerConfig,
+    Fault,
     HedgeConfig,
     Pipeline,
+    RateLimiterConfig,
     ResilienceError,
     RetryBudget,
     RetryConfig,
@@ -28,6 +31,7 @@ from shared.resilience.testing import FakeClock, seeded_random
 OPERATIONS = int(os.environ.get("RESILIENCE_OPERATIONS", "4000"))
 SLOTS = 6
 TRIALS = 3
+STARTS, PERIOD = 12, 0.5
 BUDGET = BudgetConfig(ratio=0.2, floor=3, max_tokens=1000, token_ratio=1000)
 
 
@@ -60,6 +64,10 @@ class Storm:
                 max_wait_duration_in_half_open=5,
                 automatic_transition=seed % 2 == 0,
                 ignore_exceptions=(IgnoredError,),
+            ),
+            cache=CacheConfig(stale_if_error=0.5, single_flight=True, max_entries=3),
+            rate_limiter=RateLimiterConfig(
+                limit_for_period=STARTS, limit_refresh_period=PERIOD, timeout_duration=0.4, max_waiting=8
             ),
             bulkhead=BulkheadConfig(max_concurrent_calls=SLOTS, max_wait_duration=0.3, max_waiting=4),
             timeout=0.6,
@@ -98,7 +106,8 @@ class Storm:
         self.active_calls += 1
         try:
             with deadline(self.random.choice([0.3, 1, 10]), clock=self.clock):
-                await self.pipeline.call(self.dependency, idempotent=self.random.random() < 0.8)
+                key = self.random.choice([None, None, None, "a", "b", "c", "d"])
+                await self.pipeline.call(self.dependency, idempotent=self.random.random() < 0.8, cache_key=key)
         except (DownError, IgnoredError, TimeoutError, ResilienceError):
             pass
         finally:
@@ -125,6 +134,11 @@ class Storm:
             breaker.reset,
             breaker.transition_to_open,
             breaker.transition_to_metrics_only,
+            lambda: self.pipeline.faults.inject(Fault(latency=0.2, jitter=0.3, rate=0.3), seconds=1),
+            lambda: self.pipeline.faults.inject(Fault(error=DownError, rate=0.5), seconds=0.5),
+            self.pipeline.faults.clear,
+            lambda: self.pipeline.switch("rate_limiter", self.random.random() < 0.7),
+            lambda: self.pipeline.switch("cache", self.random.random() < 0.7),
             lambda: self.pipeline.switch("hedge", self.random.random() < 0.5),
             lambda: self.pipeline.switch("bulkhead", True),
             lambda: self.pipeline.switch("retry", self.random.random() < 0.5),
@@ -154,6 +168,9 @@ async def test_no_permit_slot_or_share_leaks_and_no_limit_is_exceeded(seed: int)
     assert now.refused > 0
     assert storm.pipeline.bulkhead.snapshot().refused > 0
     assert storm.pipeline.circuit_breaker.snapshot().not_permitted_calls > 0
+    assert storm.pipeline.rate_limiter.snapshot().refused > 0
+    assert storm.pipeline.cache.snapshot().stale > 0
+    assert storm.pipeline.cache.snapshot().shared > 0
 
 
 def check_nothing_is_held(storm: Storm) -> None:
@@ -161,6 +178,10 @@ def check_nothing_is_held(storm: Storm) -> None:
     assert storm.running == 0
     bulkhead = storm.pipeline.bulkhead.snapshot()
     assert (bulkhead.available, bulkhead.waiting) == (SLOTS, 0)
+    limiter = storm.pipeline.rate_limiter.snapshot()
+    assert (limiter.waiting, limiter.available) == (0, STARTS)
+    assert storm.pipeline.cache._flights._waiting == {}
+    assert storm.pipeline.cache.snapshot().entries <= 3
     budget = storm.budget.snapshot()
     assert (budget.active_calls, budget.active_retries) == (0, 0)
     breaker = storm.pipeline.circuit_breaker

@@ -48,6 +48,12 @@ class CircuitBreaker(StateMachine):
         self._successful_calls = self._failed_calls = self._ignored_calls = self._not_permitted = 0
         self._successful_seconds = self._failed_seconds = self._ignored_seconds = 0.0
 
+    def reconfigure(self, config: CircuitBreakerConfig) -> None:
+        """As `StateMachine.reconfigure`; outcomes are judged by the new settings, whenever their calls began."""
+        super().reconfigure(config)
+        self._slow_after = config.slow_call_duration_threshold
+        self._is_failure = config.record_result
+
     # -- the call ------------------------------------------------------------------------------------------------
 
     async def call(self, fn: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:

@@ -41,6 +41,22 @@ class StateMachine:
         self._stays_until = float("inf")
         self._timer: Timer | None = None
 
+    def reconfigure(self, config: CircuitBreakerConfig) -> None:
+        """Use `config` from now on; the state stays.
+
+        So does the window, unless its type or size has changed: then it begins anew, empty. A wait or a trial that is
+        under way ends as it was begun.
+        """
+        before, self.config = self.config, config
+        if self._admitting:
+            if rules.window_shape(before) != rules.window_shape(config):
+                self._window = rules.fresh_window(config, self._now)
+            self._minimum = rules.minimum_of_window(config)
+        if self._state is State.OPEN and before.automatic_transition != config.automatic_transition:
+            self._disarm()
+            if config.automatic_transition:
+                self._arm(max(0.0, self._stays_until - self._now()))
+
     @property
     def state(self) -> State:
         """The present state. Reading it changes nothing, even when the open wait is over."""
@@ -79,9 +95,7 @@ class StateMachine:
         before = self._state
         if before is State.CLOSED and after is State.HALF_OPEN:
             raise IllegalTransitionError(self.name, before, after)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         # All of the new state is in place before anybody hears of it.
         self._generation = Permit(self._generation + 1)
         self._state = after
@@ -123,6 +137,11 @@ class StateMachine:
         # Without a running loop nothing can fire; the next acquire looks at the time by itself.
         with contextlib.suppress(RuntimeError):
             self._timer = self._clock.call_later(delay, self._stay_is_over)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _stay_is_over(self) -> None:
         self._transition(State.HALF_OPEN if self._state is State.OPEN else State.OPEN)

@@ -14,6 +14,11 @@ def fresh_window(config: CircuitBreakerConfig, now: Callable[[], float]) -> Coun
     return CountWindow(size) if config.sliding_window_type == "count" else TimeWindow(size, now)
 
 
+def window_shape(config: CircuitBreakerConfig) -> tuple[str, int]:
+    """What two settings must have in common for one's window to serve the other."""
+    return config.sliding_window_type, config.sliding_window_size
+
+
 def minimum_of_window(config: CircuitBreakerConfig) -> int:
     """How many calls the window must hold before a rate means anything."""
     # More calls than a count window holds would never be seen; a time window has no such bound.
@@ -40,11 +45,16 @@ def exceeded(
 
 def open_wait(config: CircuitBreakerConfig, reopenings: int) -> float:
     """Seconds to stay open after having been reopened so many times since the breaker was closed."""
-    longest = max(config.max_wait_duration_in_open_state, config.wait_duration_in_open_state)
+    longest = longest_open_wait(config)
     try:
         return min(longest, config.wait_duration_in_open_state * config.open_wait_multiplier**reopenings)
     except OverflowError:
         return longest
+
+
+def longest_open_wait(config: CircuitBreakerConfig) -> float:
+    """Seconds that a breaker stays open at most, however often it has been reopened."""
+    return max(config.max_wait_duration_in_open_state, config.wait_duration_in_open_state)
 
 
 def ignores(config: CircuitBreakerConfig, error: Exception) -> bool:

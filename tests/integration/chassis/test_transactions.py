@@ -2,12 +2,16 @@
 
 import asyncio
 import threading
+from contextvars import ContextVar
+from unittest.mock import patch
 
+import aiosqlite
 import pytest
-from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy import Connection, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shared.chassis.database import Database, DatabaseUnavailable
+from tests.integration.chassis.conftest import create_notes
 from tests.integration.chassis.notes import NOTES, add, assert_all_is_well, assert_no_lock_is_held, count, stranger
 
 
@@ -358,3 +362,98 @@ async def test_a_file_that_cannot_be_opened_is_an_unavailable_database(tmp_path,
                 await connection.execute(text("SELECT 1"))
     await database.close()
     assert_threads_have_ended(before)
+
+
+def _clear(connection: Connection) -> None:
+    connection.execute(NOTES.delete())
+
+
+async def test_a_transaction_given_as_a_function_answers_with_what_it_returns(database: Database) -> None:
+    def two(connection: Connection) -> str:
+        connection.execute(insert(NOTES), {"id": 1, "body": "one"})
+        connection.execute(insert(NOTES), {"id": 2, "body": "two"})
+        return connection.execute(select(NOTES.c.body).where(NOTES.c.id == 2)).scalar_one()
+
+    assert await database.transact(two) == "two"
+    assert await count(database) == 2
+    await assert_all_is_well(database)
+
+
+@pytest.mark.parametrize("error", [LookupError, TimeoutError, OSError, KeyboardInterrupt])
+async def test_what_such_a_function_raises_rolls_it_back_and_passes_through(
+    database: Database, error: type[BaseException]
+) -> None:
+    def fail(connection: Connection) -> None:
+        connection.execute(insert(NOTES), {"id": 1, "body": "lost"})
+        raise error
+
+    with pytest.raises(error):
+        await database.transact(fail)
+    assert await count(database) == 0
+    await assert_all_is_well(database)
+
+
+async def test_a_conflict_in_such_a_function_keeps_its_own_type(database: Database) -> None:
+    def clash(connection: Connection) -> None:
+        connection.execute(insert(NOTES), [{"id": 1, "body": "one"}])
+        connection.execute(insert(NOTES), [{"id": 1, "body": "again"}])
+
+    with pytest.raises(IntegrityError):
+        await database.transact(clash)
+    await assert_all_is_well(database)
+
+
+async def test_such_a_function_knows_the_context_of_its_caller(database: Database) -> None:
+    caller: ContextVar[str] = ContextVar("caller")
+    caller.set("ada")
+    assert await database.transact(lambda _: caller.get()) == "ada"
+
+
+async def test_a_transaction_given_as_a_function_is_one_crossing_of_threads(sqlite: Database) -> None:
+    def three(connection: Connection) -> None:
+        for number in range(3):
+            connection.execute(insert(NOTES), {"id": number, "body": "a note"})
+
+    await sqlite.transact(three)  # connects
+    await sqlite.transact(_clear)
+    with patch.object(
+        aiosqlite.Connection, "_execute", autospec=True, side_effect=aiosqlite.Connection._execute
+    ) as hop:
+        await sqlite.transact(three)
+    assert hop.call_count == 1
+
+
+async def test_a_function_that_is_cancelled_while_it_runs_leaves_nothing(sqlite: Database) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(connection: Connection) -> None:
+        connection.execute(insert(NOTES), {"id": 1, "body": "lost"})
+        begun.set()
+        go_on.wait(5)
+
+    task = asyncio.create_task(sqlite.transact(slow))
+    assert await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.02, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert go_on.is_set(), "the caller went on while the thread still had the connection"
+    assert await count(sqlite) == 0
+    await assert_all_is_well(sqlite)
+
+
+async def test_a_function_that_waits_for_a_lock_ends_soon_when_it_is_cancelled(sqlite_url: str) -> None:
+    database = Database(sqlite_url, busy_seconds=60)
+    await create_notes(database)
+    other = stranger(database)
+    other.execute("BEGIN IMMEDIATE")
+    task = asyncio.create_task(database.transact(_clear))
+    done, _ = await asyncio.wait({task}, timeout=0.1)
+    assert not done
+    task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    other.close()
+    await assert_all_is_well(database)
+    await database.close()

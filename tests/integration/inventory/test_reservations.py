@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.inventory.catalogue import Catalogue
 from services.inventory.reservation import (
     HoldExpired,
     InsufficientStock,
@@ -15,6 +16,7 @@ from services.inventory.reservation import (
 )
 from services.inventory.stock import Stock
 from shared.chassis.database import Database
+from tests.fixtures.statements import compiled_statements
 from tests.integration.inventory.parts import HandClock, Units, assert_sound, units
 
 ITEMS = {"bell": 3, "anchor": 20}
@@ -192,3 +194,14 @@ async def test_totals_add_up_all_products_and_count_the_holds(stock: Stock) -> N
     await stock.commit("o2")
     totals = await stock.totals()
     assert (totals.free, totals.held, totals.sold, totals.holds) == (109, 4, 2, 1)
+
+
+async def test_only_the_first_order_compiles_statements(stock: Stock, database: Database) -> None:
+    with compiled_statements() as compiled:
+        for number in (1, 2):
+            await Catalogue(database).quote({"bell": 1}, "EUR")
+            await stock.reserve(f"sold-{number}", {"bell": 1, "anchor": 2}, 60)
+            await stock.commit(f"sold-{number}")
+            await stock.reserve(f"free-{number}", {"bell": 1}, 60)
+            await stock.release(f"free-{number}")
+            assert (compiled() > 0) == (number == 1)

@@ -8,6 +8,7 @@ from services.order.inventory_client import HoldRefused
 from services.order.orders import Superseded
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.problems import Problem
+from tests.fixtures.statements import compiled_statements
 from tests.integration.order.partners import Fuse, Killed
 from tests.integration.order.world import World, captured, new_order
 
@@ -262,3 +263,12 @@ async def test_an_order_killed_at_any_point_ends_with_money_and_stock_in_agreeme
         if not killed:
             break
     assert point > 8, "the fuse must have burnt at many points"
+
+
+async def test_only_the_first_order_compiles_statements(world: World) -> None:
+    with compiled_statements() as compiled:
+        await world.place("first")
+        assert compiled() > 0
+        order, _, _ = await world.place("second")
+        assert order.state is State.CONFIRMED
+        assert compiled() == 0

@@ -8,6 +8,7 @@ from services.payment.card_network import NetworkUnavailable
 from services.payment.payments import PaymentConflict
 from services.payment.records import State
 from shared.chassis.database import Database
+from tests.fixtures.statements import compiled_statements
 from tests.integration.payment.till import (
     BROKEN,
     GOOD,
@@ -143,3 +144,13 @@ async def test_charges_and_refunds_of_one_key_at_once_end_with_no_money_moved(da
     _, captured, refunded = (await network_memory(database))["order-1"]
     assert captured == refunded
     await audit(database)
+
+
+async def test_only_the_first_charge_and_refund_compile_statements(till: Till) -> None:
+    with compiled_statements() as compiled:
+        await till.payments.process(charge("order-1"))
+        await till.payments.refund("order-1", "late")
+        assert compiled() > 0
+        await till.payments.process(charge("order-2"))
+        await till.payments.refund("order-2", "late")
+        assert compiled() == 0

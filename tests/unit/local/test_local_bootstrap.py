@@ -37,10 +37,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(tree: Path) -> bool:
+def start(tree: Path, wanted: str = "local") -> bool:
     """Run the shell script; whether it had to start the real work."""
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(tree / "fake-python")}
-    subprocess.run([tree / "infra/local/bootstrap.sh", "local"], env=environment, check=True, timeout=20)
+    subprocess.run([tree / "infra/local/bootstrap.sh", wanted], env=environment, check=True, timeout=20)
     return (tree / "started").exists()
 
 
@@ -52,6 +52,17 @@ def test_a_changed_lock_starts_the_work(tree: Path) -> None:
     with (tree / "requirements/local.lock").open("a") as lock:
         lock.write("another==1.0\n")
     assert start(tree)
+
+
+def test_what_the_library_is_compared_with_lives_apart(tree: Path) -> None:
+    shutil.copy(ROOT / "requirements/bench.lock", tree / "requirements/bench.lock")
+    assert start(tree, "bench")
+    (tree / "started").unlink()
+    (tree / ".local").mkdir()
+    shutil.copytree(tree / ".venv", tree / ".local/bench")
+    shutil.copy(ROOT / "requirements/bench.lock", tree / ".local/bench/.holdfast/bench.lock")
+    assert not start(tree, "bench")
+    assert not start(tree)
 
 
 def test_an_environment_whose_python_is_gone_starts_the_work(tree: Path) -> None:

@@ -56,12 +56,12 @@ class Bench:
             self.seen.append(request)
             return server(request)
 
-        http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        transport = httpx.MockTransport(answer)
         path = Path("services/order/resilience.yaml")
         self.registry = Registry.from_file(path, clock=self.clock, random=seeded_random())
 
         def service(name: str) -> ServiceClient:
-            return ServiceClient(name, f"http://{name}", TokenSigner("order", name, KEY), http)
+            return ServiceClient(name, f"http://{name}", TokenSigner("order", name, KEY), transport)
 
         self.payment = PaymentServiceClient(service("payment"), self.registry, self.metrics)
         self.inventory = InventoryServiceClient(service("inventory"), self.registry)

@@ -6,7 +6,14 @@ from textwrap import dedent
 import httpx
 import pytest
 
-from shared.resilience import ConfigError, InstanceConfig
+from shared.resilience import (
+    AdaptiveBulkheadConfig,
+    BulkheadConfig,
+    CacheConfig,
+    ConfigError,
+    InstanceConfig,
+    RateLimiterConfig,
+)
 from shared.resilience.config import ResilienceConfig, load, parse
 from shared.resilience.settings import parse_duration
 
@@ -76,6 +83,40 @@ def test_null_removes_an_inherited_layer() -> None:
     assert refund.timeout is not None
 
 
+def test_an_adaptive_bulkhead_takes_the_place_of_an_inherited_fixed_one_and_the_other_way_round() -> None:
+    text = """\
+        configs:
+          fixed:
+            bulkhead: {max_concurrent_calls: 7}
+          adaptive:
+            bulkhead: {type: adaptive, max_limit: 50, drop_exceptions: [httpx.TimeoutException]}
+        instances:
+          a: {base_config: fixed, bulkhead: {type: adaptive}}
+          b: {base_config: adaptive, bulkhead: {type: fixed, max_waiting: 3}}
+          c: {base_config: adaptive, bulkhead: {window: 2s}}
+          d: {base_config: fixed, bulkhead: {type: fixed, max_waiting: 3}}
+        """
+    instances = read(text).instances
+    assert instances["a"].bulkhead == AdaptiveBulkheadConfig(type="adaptive")
+    assert instances["b"].bulkhead == BulkheadConfig(max_waiting=3)
+    assert instances["c"].bulkhead == AdaptiveBulkheadConfig(
+        type="adaptive", max_limit=50, window=2, drop_exceptions=(httpx.TimeoutException,)
+    )
+    assert instances["d"].bulkhead == BulkheadConfig(max_concurrent_calls=7, max_waiting=3)
+
+
+def test_rate_limiter_and_cache_are_read() -> None:
+    body = """\
+        rate_limiter: {limit_for_period: 20, limit_refresh_period: 500ms, timeout_duration: 1s, max_waiting: 5}
+        cache: {max_age: 1s, stale_if_error: 1m, serve_fresh: true, single_flight: true, key: builtins.repr}
+        """
+    stock = read(instance(body)).instances["stock"]
+    assert stock.rate_limiter == RateLimiterConfig(
+        limit_for_period=20, limit_refresh_period=0.5, timeout_duration=1, max_waiting=5
+    )
+    assert stock.cache == CacheConfig(max_age=1, stale_if_error=60, serve_fresh=True, single_flight=True, key=repr)
+
+
 def test_an_empty_file_configures_nothing() -> None:
     assert read("").instances == {}
 
@@ -105,6 +146,25 @@ def test_a_base_is_not_changed_by_who_inherits_from_it() -> None:
         (instance("retry: {max_attempts: 0}"), "retry.max_attempts: input should be greater than or equal to 1"),
         (instance("circuit_breaker: {failure_rate_threshold: 101}"), "circuit_breaker.failure_rate_threshold"),
         (instance("circuit_breaker: {failure_rate_threshold: 0}"), "circuit_breaker.failure_rate_threshold"),
+        (instance("rate_limiter:\n  limit_for_periode: 5"), "yaml:5: unknown key 'rate_limiter.limit_for_periode'"),
+        (
+            instance("rate_limiter:\n  limit_refresh_period: 500us"),
+            "yaml:5: rate_limiter.limit_refresh_period: '500us'",
+        ),
+        (instance("rate_limiter:\n  limit_refresh_period: 0.1ms"), "yaml:5: rate_limiter.limit_refresh_period: input"),
+        (instance("bulkhead:\n  type: elastic"), "yaml:4: bulkhead: type must be fixed or adaptive"),
+        (instance("bulkhead:\n  type: adaptive\n  max_limt: 5"), "yaml:6: unknown key 'bulkhead.max_limt'"),
+        (instance("bulkhead:\n  max_limit: 5"), "yaml:5: unknown key 'bulkhead.max_limit'"),
+        (instance("bulkhead:\n  max_concurrent_calls: 0"), "yaml:5: bulkhead.max_concurrent_calls: input should be"),
+        (
+            instance("bulkhead:\n  type: adaptive\n  min_limit: 30"),
+            "yaml:4: bulkhead: min_limit, initial_limit and max_limit are not in order: 30, 20, 200",
+        ),
+        (instance("bulkhead: 5"), "yaml:4: bulkhead: input should be"),
+        (instance("cache: {serve_fresh: true}"), "yaml:4: cache: serve_fresh without a max_age never serves anything"),
+        (instance("cache: {stale_if_error: 0s}"), "yaml:4: cache: neither max_age nor stale_if_error is set"),
+        (instance("cache:\n  key: math.pi"), "yaml:5: cache.key: 'math.pi' cannot be called"),
+        (instance("faults: {latency: 1s}"), "yaml:4: unknown key 'faults'"),
         (instance("breaker: payment"), "resilience.yaml:4: names a breaker, but there is no circuit_breaker"),
         (instance("idempotent: false"), "resilience.yaml:4: 'idempotent' is given twice"),
         ("instances: [a, b]\n", "resilience.yaml:1: instances: expected a mapping"),
@@ -171,6 +231,18 @@ def test_a_cancellation_cannot_be_recorded() -> None:
         (
             "deadline: 1s\nbulkhead: {max_wait_duration: 2s}",
             ":5: waiting 2 s leaves nothing of the deadline of 1 s",
+        ),
+        (
+            "deadline: 1s\nbulkhead:\n  type: adaptive\n  max_wait_duration: 1s",
+            ":7: waiting 1 s leaves nothing of the deadline of 1 s",
+        ),
+        (
+            "deadline: 1s\nrate_limiter:\n  timeout_duration: 5s",
+            ":6: waiting 5 s leaves nothing of the deadline of 1 s",
+        ),
+        (
+            "deadline: 2s\ncache:\n  max_age: 1s\n  stale_if_error: 1s",
+            ":7: an answer kept for 2 s is gone before a call of up to 2 s has failed",
         ),
         (
             "timeout: {duration: 100ms}\nhedge: {delay: 200ms}",

@@ -1,15 +1,16 @@
 """The metrics: Resilience4j's names and labels, and the numbers of the moment."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.resilience import Registry, State
+from shared.resilience import Fault, Registry, State
 from shared.resilience.prometheus import ResilienceCollector
 from shared.resilience.testing import FakeClock, seeded_random
-from tests.unit.resilience.dependencies import Dependency, DownError, Slow
+from tests.unit.resilience.dependencies import Dependency, DownError, Slow, kinds
 from tests.unit.resilience.test_registry import CONFIG
 
 NAME = "payment.process"
@@ -132,3 +133,45 @@ def test_a_switched_off_layer_shows(registry: Registry, collected: CollectorRegi
     scrape = Scrape(collected)
     assert scrape["resilience_layer_enabled", {"name": NAME, "layer": "retry"}] == 0
     assert scrape["resilience_layer_enabled", {"name": NAME, "layer": "circuit_breaker"}] == 1
+
+
+LIMITED = """
+instances:
+  stock.read:
+    cache: {max_age: 1s, stale_if_error: 1m}
+    rate_limiter: {limit_for_period: 2, limit_refresh_period: 10s, timeout_duration: 10s, max_waiting: 1}
+    bulkhead: {type: adaptive, initial_limit: 7, max_limit: 9, smoothing: 1, window_calls: 1}
+"""
+
+
+async def test_rate_limiter_adaptive_bulkhead_cache_and_faults_show(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "resilience.yaml"
+    path.write_text(LIMITED)
+    registry = Registry.from_file(path, clock=clock)
+    collected = CollectorRegistry()
+    collected.register(ResilienceCollector(registry))
+    pipeline, name = registry.pipeline("stock.read"), {"name": "stock.read"}
+    assert Scrape(collected)["resilience4j_bulkhead_max_allowed_concurrent_calls", name] == 7
+    pipeline.faults.inject(Fault(latency=1.5), seconds=600)
+    calls = [asyncio.create_task(pipeline.call(Dependency(clock, n), cache_key="a")) for n in range(4)]
+    await clock.settle()
+    scrape = Scrape(collected)
+    assert scrape.types["resilience4j_ratelimiter_available_permissions"] == "gauge"
+    assert scrape.types["resilience4j_ratelimiter_waiting_threads"] == "gauge"
+    assert scrape["resilience4j_ratelimiter_available_permissions", name] == 0
+    assert scrape["resilience4j_ratelimiter_waiting_threads", name] == 1
+    assert scrape["resilience_ratelimiter_refused_calls_total", name] == 1
+    assert scrape["resilience_faults_active", name] == 1
+    assert scrape["resilience_cache_calls_total", name | {"kind": "missed"}] == 1
+    await clock.advance(15)
+    assert kinds(await asyncio.gather(*calls, return_exceptions=True)) == ["int", "int", "int", "RateLimitExceeded"]
+    scrape = Scrape(collected)
+    assert scrape["resilience4j_ratelimiter_available_permissions", name] == 1
+    assert scrape["resilience_cache_entries", name] == 1
+    # Two calls at a time are less than half of the limit, so it has stayed; four are not.
+    assert scrape["resilience4j_bulkhead_max_allowed_concurrent_calls", name] == 7
+    pipeline.switch("rate_limiter", False)
+    await clock.run(asyncio.wait([asyncio.ensure_future(pipeline.call(Dependency(clock, n))) for n in range(4)]))
+    scrape = Scrape(collected)
+    assert scrape["resilience4j_bulkhead_max_allowed_concurrent_calls", name] == 9
+    assert scrape["resilience4j_bulkhead_available_concurrent_calls", name] == 9

@@ -265,3 +265,29 @@ async def test_the_budget_stops_retries_but_not_first_attempts(clock: FakeClock)
     # 4 tokens: the first failure leaves 3, so one retry; its own failure leaves 2, which is half.
     assert calls == [2, *[1] * 9]
     assert [e.reason for e in pipeline.recent_events() if isinstance(e, RetryRefused)][1:] == ["budget"] * 9
+
+
+async def test_a_result_can_ask_for_a_pause_as_an_error_can(clock: FakeClock) -> None:
+    busy = PushBackError(7)
+    pipeline = make(clock, retry_on_result=lambda answer: answer is busy)
+
+    async def answer() -> object:
+        at.append(clock.monotonic())
+        return busy if len(at) == 1 else "done"
+
+    at: list[float] = []
+    assert await clock.run(pipeline.call(answer, idempotent=True)) == "done"
+    assert at == [1000, 1007]
+
+
+async def test_a_predicate_that_raises_does_not_undo_the_answer(clock: FakeClock) -> None:
+    pipeline = make(clock, retry_on_result=lambda answer: answer.no_such_attribute)
+    assert await pipeline.call(Dependency(clock, 7), idempotent=True) == 7
+
+
+async def test_a_pipeline_takes_any_wait_strategy_of_tenacity(clock: FakeClock) -> None:
+    config = RetryConfig(max_attempts=3, jitter="none")
+    pipeline = Pipeline("stock", retry=config, backoff=wait_chain(wait_fixed(3), wait_fixed(1)), clock=clock)
+    dependency = Dependency(clock, DownError(), DownError(), 7)
+    await clock.run(pipeline.call(dependency, idempotent=True))
+    assert dependency.waits() == [3, 1]

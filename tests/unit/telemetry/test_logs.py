@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from shared.resilience import CircuitBreaker
 from shared.telemetry import configure_logs
 from shared.telemetry.output import LineOutput
 from shared.telemetry.redaction import MASK, redacted
@@ -307,3 +308,18 @@ def test_a_line_costs_less_than_thirty_microseconds(lines: Lines) -> None:
         best = min(best, (time.perf_counter() - started) / 20)
         lines()
     assert best < 30e-6
+
+
+def test_each_transition_of_a_breaker_is_one_line(lines: Lines) -> None:
+    breaker = CircuitBreaker("payment")
+    breaker.transition_to_open(4)
+    breaker.transition_to_half_open()
+    opened, tried = lines()
+    assert (opened["event"], opened["level"]) == ("circuit_breaker_transition", "warning")
+    assert (opened["breaker"], opened["from_state"], opened["to_state"], opened["retry_after_s"]) == (
+        "payment",
+        "closed",
+        "open",
+        4.0,
+    )
+    assert (tried["to_state"], tried["level"]) == ("half_open", "info")
