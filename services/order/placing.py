@@ -30,7 +30,7 @@ from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.ids import new_id
 from shared.chassis.problems import Problem, invalid
 from shared.resilience import remaining
-from shared.telemetry import operation
+from shared.telemetry import operation, traceparent
 
 _POLL_FIRST_SECONDS, _POLL_MAX_SECONDS = 0.05, 0.4
 
@@ -92,6 +92,7 @@ class Placing:
                 "items": items,
                 "card_last4": number.get_secret_value()[-4:],
                 "sealed_card": self._sealer.seal(number),
+                "traceparent": traceparent(),
             }
         )
 

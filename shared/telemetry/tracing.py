@@ -54,19 +54,27 @@ def configure_tracing(
 
 
 @contextmanager
-def operation(tracer: Tracer, name: str) -> Iterator[Span]:
-    """A span for a step of the work, current inside the block.
+def operation(tracer: Tracer, name: str, *, parent: str | None = None) -> Iterator[Span]:
+    """A span for a step of the work, current inside the block; `parent` is what `traceparent()` gave where it began.
 
     An exception that leaves the block is recorded, by its type and its text without secrets, and is the span's error;
     an answer below 500 that travels as an exception is an outcome, and no error.
     """
-    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+    context = propagate.extract({"traceparent": parent}) if parent else None
+    with tracer.start_as_current_span(name, context, record_exception=False, set_status_on_exception=False) as span:
         try:
             yield span
         except Exception as error:
             if not (isinstance(error, HTTPException) and error.status_code < 500):
                 record_error(span, error)
             raise
+
+
+def traceparent() -> str | None:
+    """The present trace context as text (W3C), to go on with later; None outside a trace."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent")
 
 
 def record_error(span: Span, error: BaseException, *, with_text: bool = True) -> None:
