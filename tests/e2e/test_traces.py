@@ -1,5 +1,6 @@
 """Traces of a running platform: found by the trace id of an answer, whole, and never in the way."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ import pytest
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
 from tests.e2e.customers import order_body
+from tests.e2e.trace_flood import RATE, SECONDS, flood
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -138,3 +140,33 @@ def test_a_receiver_that_is_killed_is_back_with_the_traces_that_it_had_and_takes
 def test_nobody_without_a_token_adds_spans(stack: LocalStack) -> None:
     response = httpx.post(f"{stack.url('control-room')}/v1/traces", json={"resourceSpans": []})
     assert response.status_code == 401
+
+
+async def test_ten_thousand_spans_a_second_are_taken_or_counted_in_bounded_memory_and_orders_go_on(
+    stack: LocalStack,
+) -> None:
+    [pid] = stack.pids("control-room-1").values()
+    flooding = asyncio.create_task(flood(stack.url("control-room"), stack.secret("order", "otlp_token"), pid))
+    statuses = []
+    while not flooding.done():
+        statuses.append((await asyncio.to_thread(place_order, stack))[0])
+        await asyncio.sleep(1)
+    went = await flooding
+    assert set(statuses) == {201}
+    assert set(went.statuses) <= {200, 503}
+    assert went.peak < 400e6
+    assert sorted(went.health)[len(went.health) // 2] < 0.5
+
+    def unaccounted() -> float:
+        came, kept, left, shed, held = (
+            metric(stack, "control-room-1", f"otlp_{name}")
+            for name in (
+                *("spans_received_total", "spans_stored_total", "spans_sampled_out_total", "spans_dropped_total"),
+                "queue_spans",
+            )
+        )
+        assert came >= RATE * SECONDS
+        return came - kept - left - shed - held
+
+    await asyncio.to_thread(until, lambda: metric(stack, "control-room-1", "otlp_queue_spans") == 0)
+    assert unaccounted() == 0
