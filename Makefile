@@ -1,6 +1,6 @@
 # Holdfast: every target installs what it needs into .venv first. `make` alone lists the targets.
 #
-# Settings can be given here (make up DATABASE=postgres PORT=9090), as HOLDFAST_* variables, or in holdfast.toml.
+# Settings can be given here (make up DATABASE=postgres PORT=9080), as HOLDFAST_* variables, or in holdfast.toml.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -13,7 +13,8 @@ N ?= 100
 SIGNAL ?= KILL
 
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
-SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY PORT_CONTROL_ROOM TRACES NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
+SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
+	PORT_CONTROL_ROOM TRACES PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
 	BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
@@ -79,6 +80,10 @@ lint: dev ## ruff and the import rules
 
 types: dev ## mypy --strict
 	@.venv/bin/mypy
+
+.PHONY: rules
+rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
+	@$(PYTHON_) -m infra.prometheus.generate
 
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     run: Callable[[LocalStack, argparse.Namespace], int] = chosen.run
     try:
-        # `make up PORT=9090`, then `make status`: what runs is asked by the settings that it was started with.
+        # `make up PORT=9080`, then `make status`: what runs is asked by the settings that it was started with.
         fresh = run is up or (run is restart and not chosen.name)
         return run(LocalStack(sources.load() if fresh else in_force(), show.progress), chosen)
     except SettingsError as error:

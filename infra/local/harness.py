@@ -13,25 +13,35 @@ from infra.local.stack import LocalStack
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 on Linux).
 _LOWEST, _HIGHEST = 15_000, 32_000
+_INFRASTRUCTURE = (
+    "nats_port",
+    "nats_monitor_port",
+    "postgres_port",
+    "prometheus_port",
+    "alertmanager_port",
+    "port_control_room",
+)
 
 
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service unless told otherwise. Neither `holdfast.toml` nor its ports matter here.
+    Two slots a service and no Prometheus, unless told otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
     """
     slots = {f"slots_{service.key}": 2 for service in SERVICES}
     wanted = slots | {key: value for key, value in overrides.items() if key.startswith("slots_")}
-    count = sum(wanted.values()) + len(SERVICES) + 4
+    count = sum(wanted.values()) + len(SERVICES) + len(_INFRASTRUCTURE)
     chooser = random.SystemRandom()
     for _ in range(200):
         first = chooser.randrange(_LOWEST, _HIGHEST - count)
         if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
             chosen = _lay_out(first, wanted)
-            return sources.load(Path("/nonexistent"), **(wanted | {"state_dir": directory} | chosen | overrides))
+            return sources.load(
+                Path("/nonexistent"), **(wanted | {"state_dir": directory, "prometheus": "off"} | chosen | overrides)
+            )
     raise StackError(f"No {count} free ports in a row were found.")
 
 
@@ -47,9 +57,8 @@ def running_stack(directory: Path, **overrides: Any) -> Iterator[LocalStack]:
 
 
 def _lay_out(first: int, slots: dict[str, int]) -> dict[str, int]:
-    chosen = {"nats_port": first, "nats_monitor_port": first + 1, "postgres_port": first + 2}
-    chosen["port_control_room"] = first + 3
-    port = first + 4
+    chosen = {setting: first + offset for offset, setting in enumerate(_INFRASTRUCTURE)}
+    port = first + len(_INFRASTRUCTURE)
     for service in SERVICES:
         chosen[LocalSettings.service_port_setting(service)] = port
         chosen[f"replica_port_{service.key}"] = port + 1

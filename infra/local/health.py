@@ -36,6 +36,8 @@ def health_url(settings: LocalSettings, program: Program) -> str:
     """What a program's health is asked at."""
     if program.name == "nats":
         return f"{nats.monitor_url(settings)}/healthz"
+    if program.optional:
+        return f"http://127.0.0.1:{program.port}/-/ready"
     host = ports.LOOPBACK if program.name == control_room.PROGRAM else settings.host
     return f"http://{host}:{program.port}/health/ready"
 

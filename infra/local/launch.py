@@ -8,7 +8,7 @@ from collections.abc import Callable
 import asyncpg
 import psutil
 
-from infra.local import databases, health, nats, ports, postgres, processes, secrets, supervisor
+from infra.local import databases, health, nats, ports, postgres, processes, prometheus, secrets, supervisor
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError, ProgramState
 from infra.local.errors import StackError
 from infra.local.logs import last_lines
@@ -48,6 +48,7 @@ class Launcher:
         secrets.ensure(self._state)
         databases.write_secrets(self._settings, self._state)
         nats.write_configuration(self._settings, self._state)
+        prometheus.write_configuration(self._settings, self._state)
         if self._settings.database == "postgres":
             self._report("Postgres: making the data directory, if there is none")
             postgres.prepare(self._state)
@@ -80,8 +81,8 @@ class Launcher:
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise StackError(f"Postgres does not make the databases: {error}") from error
 
-    def bring_up(self, wanted: list[Program]) -> None:
-        """Start what does not run and wait until all of it is ready.
+    def bring_up(self, wanted: list[Program], seconds: float | None = None) -> None:
+        """Start what does not run and wait until all of it is ready, by default as long as the settings allow.
 
         Raises:
             StackError: with the program that failed, its state, its last log lines and what to do.
@@ -95,7 +96,7 @@ class Launcher:
                     self.control.start(program.name)
                 except ControlError as error:
                     raise StackError(f"{program.name} could not be started: {error}") from error
-        self.wait(wanted, self._settings.ready_timeout)
+        self.wait(wanted, seconds or self._settings.ready_timeout)
 
     def wait(self, wanted: list[Program], seconds: float) -> None:
         """Wait until programs are ready.

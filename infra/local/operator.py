@@ -1,6 +1,6 @@
 """What the operator's tools need to reach a stack."""
 
-from infra.local import databases, nats, secrets
+from infra.local import databases, nats, prometheus, secrets
 from infra.local.remembered import in_force
 from infra.local.settings import MODULES, LocalSettings
 from infra.local.stack import LocalStack
@@ -26,7 +26,7 @@ def operator_environment(settings: LocalSettings | None = None) -> dict[str, str
         "NATS_URL": nats.url(settings),
         "NATS_USER": secrets.OPERATOR,
         "SECRETS_DIR": str(state.secrets / secrets.OPERATOR),
-        "PROMETHEUS_URL": settings.prometheus_url,
+        "PROMETHEUS_URL": prometheus.url(settings),
         "TRACES_URL": stack.url("control-room") if settings.traces == "on" else "",
     }
     for module in MODULES:

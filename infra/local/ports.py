@@ -11,8 +11,10 @@ from infra.local.errors import StackError
 from infra.local.settings import PREFIX, LocalSettings
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_ONLY = frozenset({"nats_port", "nats_monitor_port", "postgres_port", "port_control_room"})
-"""The broker, Postgres and the control room never listen elsewhere, whatever `bind` says."""
+LOOPBACK_ONLY = frozenset(
+    {"nats_port", "nats_monitor_port", "postgres_port", "port_control_room", "prometheus_port", "alertmanager_port"}
+)
+"""The infrastructure never listens elsewhere, whatever `bind` says."""
 
 
 def refuse_taken(settings: LocalSettings) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import control_room, nats, postgres
+from infra.local import control_room, nats, postgres, prometheus
 from infra.local.databases import sqlite_url
 from infra.local.settings import CONTROL_ROOM, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
@@ -18,6 +18,7 @@ class Program:
 
     `service` is None for infrastructure, which starts with the supervisor; a service's replicas are started once the
     infrastructure answers (but for the control room, which nothing needs in order to start). `port` is its own.
+    The stack goes on without what is `optional`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait: int = 12
     user: str = ""
+    optional: bool = False
 
 
 def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
@@ -56,12 +58,15 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
         )
     for service in SERVICES:
         listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
+    if prometheus.runs(settings):
+        listed += _monitoring(settings, state)
     return listed
 
 
 def needed_first(listed: list[Program]) -> list[Program]:
     """What must answer before the services are started."""
-    return [program for program in listed if program.service is None and program.name != control_room.PROGRAM]
+    infrastructure = [program for program in listed if program.service is None and not program.optional]
+    return [program for program in infrastructure if program.name != control_room.PROGRAM]
 
 
 def others_at_start(settings: LocalSettings, listed: list[Program]) -> list[Program]:
@@ -91,7 +96,7 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "PORT": str(settings.replica_port(service, number)),
         "SERVICE_PORT": str(settings.service_port(service)),
         "NATS_URL": nats.url(settings),
-        "PROMETHEUS_URL": settings.prometheus_url,
+        "PROMETHEUS_URL": prometheus.url(settings),
         "SECRETS_DIR": str(state.secrets / service.module),
         **_common_environment(settings),
         **control_room.senders_environment(settings),
@@ -123,6 +128,14 @@ def _common_environment(settings: LocalSettings) -> dict[str, str]:
         # What a burst has needed goes back to the system after it, instead of being kept for the next one.
         "MALLOC_TRIM_THRESHOLD_": "131072",
     }
+
+
+def _monitoring(settings: LocalSettings, state: StateDirectory) -> list[Program]:
+    ports = {"prometheus": settings.prometheus_port, "alertmanager": settings.alertmanager_port}
+    return [
+        Program(name, command, ports[name], prometheus.environment(name), optional=True)
+        for name, command in prometheus.commands(settings, state).items()
+    ]
 
 
 def _service_command(settings: LocalSettings, module: str) -> tuple[str, ...]:

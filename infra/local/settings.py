@@ -110,6 +110,8 @@ class LocalSettings(BaseSettings):
     nats_port: Port = 4222
     nats_monitor_port: Port = 8222
     postgres_port: Port = 5433
+    prometheus_port: Port = 9090
+    alertmanager_port: Port = 9093
 
     replicas_order: Replicas = 1
     replicas_payment: Replicas = 1
@@ -123,7 +125,13 @@ class LocalSettings(BaseSettings):
 
     payment_url: str = ""
     inventory_url: str = ""
+
+    prometheus: Literal["on", "off"] = "on"
     prometheus_url: str = ""
+    alert_webhook_url: str = ""
+    scrape_seconds: Annotated[int, Field(ge=1, le=60)] = 5
+    prometheus_days: Annotated[int, Field(ge=1, le=3650)] = 31
+    prometheus_mb: Megabytes = 512
 
     service_memory_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
     nats_memory_mb: Megabytes = 64
@@ -176,6 +184,8 @@ class LocalSettings(BaseSettings):
             listed.append(("postgres_port", self.postgres_port))
         if self.traces == "on":
             listed.append(("port_control_room", self.port_control_room))
+        if self.prometheus == "on" and not self.prometheus_url:
+            listed += [("prometheus_port", self.prometheus_port), ("alertmanager_port", self.alertmanager_port)]
         for service in SERVICES:
             listed.append((self.service_port_setting(service), self.service_port(service)))
             listed += [

@@ -11,6 +11,7 @@ from rich.text import Text
 from infra.local.errors import StackError
 from infra.local.logs import Line
 from infra.local.processes import holds
+from infra.local.prometheus import TOOLS
 from infra.local.settings import SERVICES
 from infra.local.stack import LocalStack, ProgramStatus
 
@@ -47,6 +48,9 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     if stack.settings.traces == "on":
         address = _local(stack.url("control-room"))
         table.add_row("traces", address, f"{address}/api/traces/<x-trace-id of an answer>")
+    for name in TOOLS:
+        if stack.running_program(name):
+            table.add_row(name, _local(stack.url(name)), "")
     table.add_row("database", stack.settings.database if "://" not in stack.settings.database else "external", "")
     table.add_row("logs", str(stack.state.logs), "make logs SERVICE=order")
     console.print()
@@ -75,7 +79,7 @@ def status(listed: list[ProgramStatus], overhead: int = 0) -> None:
         ready = "" if program.ready is None else "yes" if program.ready else "no"
         table.add_row(
             program.name,
-            program.state.lower() if program.wanted else "spare slot",
+            program.state.lower() if program.wanted else "off" if program.name in TOOLS else "spare slot",
             str(program.pid or ""),
             _duration(program.uptime) if program.pid else "",
             str(program.port),

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import control_room, databases, health, nats, processes, secrets
+from infra.local import control_room, databases, health, nats, processes, prometheus, secrets
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
+from infra.local.monitoring import Monitoring
 from infra.local.programs import Program, needed_first, others_at_start, programs
 from infra.local.settings import SERVICES, LocalSettings, Service, service_named
 from infra.local.state import StateDirectory
@@ -56,6 +57,7 @@ class LocalStack:
         self._programs = programs(settings, self.state)
         self._by_name = {program.name: program for program in self._programs}
         self._launcher = Launcher(settings, self.state, self._programs, report)
+        self._monitoring = Monitoring(settings, self.state, self._programs, self._launcher, report)
 
     @property
     def control(self) -> Control:
@@ -67,6 +69,8 @@ class LocalStack:
     def up(self) -> None:
         """Start what is missing and wait until all of it is ready. Harmless when the stack is up.
 
+        Prometheus and Alertmanager come last: without them the stack is up all the same, and says so.
+
         Raises:
             StackError: with the program that failed, its state, its last log lines and what to do.
         """
@@ -75,10 +79,13 @@ class LocalStack:
                 self._launcher.refuse_other_settings()
             else:
                 self._launcher.start_supervisor()
+            self._monitoring.begin_fetching()
             self._launcher.bring_up(needed_first(self._programs))
             if self.settings.database == "postgres":
                 self._launcher.create_databases()
             self._launcher.bring_up(others_at_start(self.settings, self._programs))
+            self._monitoring.write_targets()
+            self._monitoring.bring_up()
 
     def down(self) -> None:
         """Stop everything, also what a killed supervisor left behind.
@@ -179,7 +186,10 @@ class LocalStack:
             self._require_running()
             own = self._replicas(found)
             self._launcher.stop([program.name for program in own[replicas:]])
-            self._launcher.bring_up(own[:replicas])
+            try:
+                self._launcher.bring_up(own[:replicas])
+            finally:
+                self._monitoring.write_targets()
 
     def restart(self, name: str) -> None:
         """Restart a program, or a service's running replicas one after the other, each ready before the next.
@@ -218,13 +228,21 @@ class LocalStack:
         return {program.name: states[program.name].pid for program in self._named(name) if states[program.name].alive}
 
     def url(self, name: str) -> str:
-        """Base address: a service (`payment`), one replica (`payment-2`), `nats`, `nats-monitor`, `control-room`."""
+        """Base address of a service (`payment`), of one replica (`payment-2`), or of a part of the infrastructure.
+
+        The parts are `nats`, `nats-monitor`, `control-room`, `prometheus` and `alertmanager`; empty for a Prometheus
+        that the stack has not.
+        """
         if name == "nats":
             return nats.url(self.settings)
         if name == "nats-monitor":
             return nats.monitor_url(self.settings)
         if name in ("control-room", control_room.PROGRAM):
             return control_room.url(self.settings)
+        if name == "prometheus":
+            return prometheus.url(self.settings)
+        if name == "alertmanager":
+            return prometheus.alertmanager_url(self.settings)
         found = service_named(name)
         port = self.settings.service_port(found) if found else self._by_name[name].port
         return f"http://{self.settings.host}:{port}"
@@ -248,6 +266,11 @@ class LocalStack:
         chosen = set(names) or {name for name, state in states.items() if state.state != "STOPPED"}
         wanted = [program for program in self._programs if program.name in chosen]
         self._launcher.wait(wanted, seconds or self.settings.ready_timeout)
+
+    def running_program(self, name: str) -> bool:
+        """There is a process of that program now."""
+        state = self.control.programs().get(name)
+        return state is not None and state.alive
 
     def _require_running(self) -> None:
         if not self.running():

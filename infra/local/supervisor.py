@@ -94,8 +94,8 @@ def _program(settings: LocalSettings, state: StateDirectory, program: Program) -
         "command": _escaped(shlex.join(program.command)),
         "directory": _literal(ROOT),
         "environment": _environment(program.environment),
-        "autostart": "false" if program.service else "true",
-        "priority": 200 if program.service else 100,
+        "autostart": "false" if program.service or program.optional else "true",
+        "priority": 200 if program.service or program.optional else 100,
         # Zero seconds: what ends, ends as EXITED with its exit code kept, however short it lived.
         "startsecs": 0,
         "startretries": 0,

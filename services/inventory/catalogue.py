@@ -159,8 +159,9 @@ class Catalogue:
 
     async def quote(self, items: Items, currency: str) -> list[Quote]:
         """Stock and price of each item, in the order asked. Raises `UnknownSku` or `UnknownCurrency`."""
-        async with self._database.read() as connection:
-            found = {row.sku: row for row in await connection.execute(_QUOTED, {"skus": list(items)})}
+        wanted = {"skus": list(items)}
+        rows = await self._database.query(lambda connection: connection.execute(_QUOTED, wanted).all())
+        found = {row.sku: row for row in rows}
         if unknown := [sku for sku in items if sku not in found]:
             raise UnknownSku(unknown)
         if any(currency not in row.prices for row in found.values()):

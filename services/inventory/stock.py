@@ -148,8 +148,8 @@ class Stock:
 
     async def find(self, reservation_id: str) -> Reservation:
         """The reservation as it is, or `UnknownReservation`."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_FIND, {"reservation_id": reservation_id})).one_or_none()
+        wanted = {"reservation_id": reservation_id}
+        row = await self._database.query(lambda connection: connection.execute(_FIND, wanted).one_or_none())
         if row is None:
             raise UnknownReservation(reservation_id)
         return _reservation(row)

@@ -52,7 +52,7 @@ async def create_order(request: Request, wanted: NewOrder, idempotency_key: Idem
     service: Service = request.app.state.service
     with operation(service.tracer, "createOrder"), deadline(service.settings.order_seconds):
         order, answer, replayed = await service.doorkeeper.call(service.placing.place, idempotency_key, wanted)
-        service.outcomes.labels(str(answer["status"])).inc()
+        service.metrics.answers.labels(str(answer["status"])).inc()
         return render(order, answer, replayed=replayed)
 
 

@@ -17,6 +17,7 @@ from opentelemetry import propagate
 
 from shared.chassis.auth import TokenSigner
 from shared.resilience import DEADLINE_HEADER, current_attempt, format_deadline, remaining
+from shared.resilience.http import ATTEMPT_HEADER, retry_after
 
 _CONNECT_SECONDS = 1.0
 _BACKSTOP_SECONDS = 10.0
@@ -85,8 +86,7 @@ class ServiceClient:
         finally:
             await response.aclose()
         if response.status_code >= 500 or response.status_code in _RETRIABLE:
-            retry_after = _retry_after(response.headers.get("retry-after"))
-            raise UpstreamUnavailable(self._service, response.status_code, retry_after)
+            raise UpstreamUnavailable(self._service, response.status_code, retry_after(response.headers))
         try:
             return Answer(response.status_code, orjson.loads(response.content))
         except orjson.JSONDecodeError:
@@ -107,7 +107,7 @@ class ServiceClient:
             headers[DEADLINE_HEADER] = format_deadline(left)
         attempt = current_attempt()
         if attempt > 1:
-            headers["x-retry-attempt"] = str(attempt - 1)
+            headers[ATTEMPT_HEADER] = str(attempt - 1)
         propagate.inject(headers)
         return headers
 
@@ -128,12 +128,3 @@ def _no_tls() -> ssl.SSLContext:
     # encryption between services is the mesh's: an https address fails here instead of being trusted by accident, and
     # some 5 MB of certificate authorities stay on disk
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _retry_after(value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return -1.0

@@ -4,11 +4,11 @@ Whoever works on an order holds its version. A claim or a step raises the versio
 paused and the one that took over) only one goes on; the other gets `Superseded` and stops.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from services.order import tables
@@ -26,6 +26,11 @@ _BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
 _BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
 _DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
 _BEGIN = insert_unless(tables.orders, "idempotency_key")
+_UNFINISHED = (
+    select(_all.state, func.count(), func.min(_all.created_at))
+    .where(_all.state.in_(sorted(set(State) - FINAL)))
+    .group_by(_all.state)
+)
 _CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
 _ADD_STEP = insert(tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
@@ -90,6 +95,14 @@ class Outgoing:
     message_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Orders under way in one state: how many, and how many seconds ago the oldest was placed."""
+
+    orders: int
+    oldest_seconds: float
+
+
 class Superseded(Exception):
     """Somebody else has taken the order over since it was read."""
 
@@ -98,10 +111,20 @@ class Orders:
     """The orders of this service.
 
     lease_ms: how long whoever takes an order has it for itself before recovery may take it over
+    ended: told of each order that comes to a final state, once that is committed
     """
 
-    def __init__(self, database: Database, outbox: Outbox, clock: Clock, *, lease_ms: int = 8_000) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        lease_ms: int = 8_000,
+        ended: Callable[[State], None] = lambda _state: None,
+    ) -> None:
         self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
+        self._ended = ended
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -166,6 +189,8 @@ class Orders:
         await self._database.transact(write_down)
         if message is not None:
             self._outbox.notify()
+        if state in FINAL:
+            self._ended(state)
         return _changed(order, changes)
 
     async def claim(self, order: Order) -> Order:
@@ -207,6 +232,13 @@ class Orders:
         async with self._database.read() as connection:
             return [Order.of(row) for row in await connection.execute(query)]
 
+    async def unfinished(self) -> dict[State, Unfinished]:
+        """The orders that are not final, by state; the final ones, by far the most, are not read."""
+        now = milliseconds(self._clock)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_UNFINISHED)).all()
+        return {State(state): Unfinished(count, max(0.0, (now - oldest) / 1000)) for state, count, oldest in rows}
+
     async def due(self, limit: int) -> list[Order]:
         """Unfinished orders that nobody works on any more, the longest waiting first."""
         async with self._database.read() as connection:
@@ -214,8 +246,7 @@ class Orders:
             return [Order.of(row) for row in rows]
 
     async def _one(self, query: Select[Any], **values: str) -> Order | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query, values)).one_or_none()
+        row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
         return None if row is None else Order.of(row)
 
 

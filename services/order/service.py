@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 from fastapi import FastAPI
 from opentelemetry import trace
-from prometheus_client import Counter
 
 from services.order import tables
 from services.order.checkout import Checkout
 from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
+from services.order.metrics import OrderMetrics
 from services.order.orders import Orders
 from services.order.payment_client import PaymentServiceClient
 from services.order.placing import Placing
@@ -23,10 +24,8 @@ from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
 from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
-from shared.resilience import Registry
-from shared.resilience.sharing import SharedBreakers
+from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
-from shared.resilience.watcher import ConfigWatcher
 
 _SETTLEMENTS_AT_ONCE = 16
 
@@ -57,11 +56,10 @@ class Service:
             name=settings.instance,
         )
         self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
-        self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=int(settings.lease_seconds * 1000))
+        self.metrics = OrderMetrics(chassis.metrics)
+        lease_ms = int(settings.lease_seconds * 1000)
+        self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=lease_ms, ended=self.metrics.ended)
         self.tracer = trace.get_tracer("holdfast.order")
-        self.outcomes = Counter(
-            "orders_total", "Answers to placed orders, by status", ["status"], registry=chassis.metrics
-        )
 
     @asynccontextmanager
     async def resources(self, app: FastAPI) -> AsyncIterator[None]:
@@ -105,6 +103,7 @@ class Service:
             store = NatsTransitionStore(self.broker, service=self.settings.service)
             shared = SharedBreakers(self.registry, store, origin=self.settings.instance)
             background.add("shared-breakers", shared.run)
+        background.add("order-gauges", partial(self.metrics.watch, self.orders))
         settlements = Worker(
             self.broker,
             stream="PAYMENTS",
@@ -112,6 +111,7 @@ class Service:
             subject="payments.settled",
             handler=Settlements(self.orders, self.checkout).handle,
             concurrency=_SETTLEMENTS_AT_ONCE,
+            registry=self.chassis.metrics,
         )
         background.add("settlements", settlements.run)
 

@@ -186,9 +186,8 @@ class PaymentRecords:
         return await self._read(_BY_TRANSACTION, transaction_id)
 
     async def _read(self, query: Select[Any], value: str) -> Payment | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query, {"value": value})).one_or_none()
-            return None if row is None else _payment(row)
+        row = await self._database.query(lambda connection: connection.execute(query, {"value": value}).one_or_none())
+        return None if row is None else _payment(row)
 
     def _new(self, payment_key: str, state: State, **values: Any) -> dict[str, Any]:
         now = milliseconds(self._clock)

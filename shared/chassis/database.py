@@ -5,8 +5,8 @@ write lock fairly, in memory, instead of polling the file for it, and only other
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from shared.chassis import sqlite_driver
 from shared.chassis.outage import DatabaseUnavailable, is_outage
@@ -43,7 +44,8 @@ class Database:
 
     `read()` and `write()` yield a connection: a write block is one transaction, committed at its end and rolled back on
     any exception (cancellation included); a read block sees committed data, takes no lock and cannot write.
-    `transact()` is a write block whose body is a plain function: on SQLite it costs a third, so it is for busy paths.
+    `transact()` and `query()` are such blocks whose body is a plain function: on SQLite they cost a third, so they are
+    for busy paths.
 
     All raise `DatabaseUnavailable` when there is no connection to be had in time, when the database is away, full or
     locked for too long, and when it has given up the transaction (deadlock): the same block may succeed later. What
@@ -135,11 +137,27 @@ class Database:
         where a whole transaction is a single crossing of threads instead of one a statement. On Postgres each of its
         statements is awaited.
         """
-        async with self._connected(self._writer) as connection:
-            if self.is_sqlite:
+        if self.is_sqlite:
+            return await self._in_one_hop(self._writer, body)
+        async with self._connected(self._writer) as connection, connection.begin():
+            return await connection.run_sync(body)
+
+    async def query(self, body: Callable[[Connection], T]) -> T:
+        """As `transact`, with a connection for reading. Raises `DatabaseUnavailable`, see the class."""
+        if self.is_sqlite:
+            return await self._in_one_hop(self._reader, body)
+        async with self._connected(self._reader) as connection:
+            return await connection.run_sync(body)
+
+    async def _in_one_hop(self, engine: AsyncEngine, body: Callable[[Connection], T]) -> T:
+        with self._noted():
+            with _connecting():
+                # the connection below the asynchronous one, which costs a task of its own
+                connection = await greenlet_spawn(engine.sync_engine.connect)
+            try:
                 return await sqlite_driver.in_one_hop(connection, body)
-            async with connection.begin():
-                return await connection.run_sync(body)
+            finally:
+                connection.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -161,12 +179,19 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        with self._noted():
+            async with AsyncExitStack() as stack:
+                with _connecting():
+                    connection = await stack.enter_async_context(engine.connect())
+                yield connection
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
         if self._closed:
             raise DatabaseUnavailable("closed")
         self._in_use += 1
         try:
-            async with AsyncExitStack() as stack:
-                yield await _enter(stack, engine.connect())
+            yield
         finally:
             self._in_use -= 1
             if not self._in_use:
@@ -198,9 +223,10 @@ class Database:
         await self._reader.dispose()
 
 
-async def _enter(stack: AsyncExitStack, connection: AsyncConnection) -> AsyncConnection:
+@contextmanager
+def _connecting() -> Iterator[None]:
     try:
-        return await stack.enter_async_context(connection)
+        yield
     except (PoolTimeout, OSError) as error:
         raise DatabaseUnavailable(_reason(error)) from error
     except (DBAPIError, asyncpg.PostgresError) as error:

@@ -1,6 +1,5 @@
 """The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 
@@ -15,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.metrics import RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
-from shared.resilience import DEADLINE_HEADER, DeadlineExceeded, deadline, parse_deadline
+from shared.resilience import DeadlineExceeded
+from shared.resilience.asgi import WithinDeadline
 from shared.telemetry import record_error
 
-_DEADLINE_HEADER = DEADLINE_HEADER.encode()
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
 _GZIP = b"\x1f\x8b"
@@ -42,7 +41,8 @@ class Frame:
         request_seconds: float,
     ) -> None:
         self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
-        self._max_body, self._seconds = max_body_bytes, request_seconds
+        self._limited = WithinDeadline(app, longest=request_seconds)
+        self._max_body = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -69,17 +69,12 @@ class Frame:
             self._note(exchange, priority)
 
     async def _within_limits(self, exchange: "_Exchange", headers: Mapping[bytes, bytes]) -> None:
-        offered = parse_deadline(headers.get(_DEADLINE_HEADER, b"").decode("latin-1"))
-        seconds = self._seconds if offered is None else min(self._seconds, offered)
-        limit = asyncio.timeout(seconds)
         try:
             exchange.check_declared_size(headers)
-            with deadline(seconds):
-                async with limit:
-                    await self._app(exchange.scope, exchange.receive, exchange.send)
+            await self._limited(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the last place where an error can still become an answer
             cause = _only(error)
-            if isinstance(cause, DeadlineExceeded) or (isinstance(cause, TimeoutError) and limit.expired()):
+            if isinstance(cause, DeadlineExceeded):
                 await exchange.refuse(_late(waiting_for_body=exchange.waiting_for_body))
             else:
                 await exchange.answer(cause)

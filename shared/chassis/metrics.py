@@ -45,10 +45,12 @@ class RequestMetrics:
     def note(self, scope: Scope, status: int, seconds: float) -> str:
         """Count one request; returns the template of its route, or `none`."""
         route, method = _template(scope), scope["method"]
+        if method not in _METHODS:
+            method = "other"
         key = (route, method, status)
         children = self._children.get(key)
         if children is None:
-            labels = (self._service, route, method if method in _METHODS else "other", str(status or _NO_ANSWER))
+            labels = (self._service, route, method, str(status or _NO_ANSWER))
             children = self._children[key] = (self._requests.labels(*labels), self._seconds.labels(*labels))
         children[0].inc()
         children[1].observe(seconds)

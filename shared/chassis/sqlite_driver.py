@@ -33,7 +33,6 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_dbapi,
     SQLiteDialect_aiosqlite,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
@@ -49,18 +48,16 @@ def primary_code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-async def in_one_hop(connection: AsyncConnection, body: Callable[[Connection], T]) -> T:
+async def in_one_hop(connection: Connection, body: Callable[[Connection], T]) -> T:
     """Run `body` in the thread of `connection`, as one transaction: it begins, goes on and ends without another hop.
 
     The caller's context variables are set in there. When cancelled, end it soon, and return once it has ended.
     """
-    inner = connection.sync_connection
-    assert inner is not None  # noqa: S101 - a connection that was started has one
-    driver: _Connection = inner.connection.dbapi_connection  # type: ignore[assignment]
+    driver: _Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
 
     def transaction() -> T:
-        with inner.begin():
-            result = body(inner)
+        with connection.begin():
+            result = body(connection)
             driver.refuse_if_abandoned()
             return result
 

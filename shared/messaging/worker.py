@@ -78,6 +78,8 @@ class Worker:
         self._concurrency = concurrency
         self._drain_seconds = drain_seconds
         self._metrics = Metrics.of(registry)
+        for outcome in ("ack", "retry", "dead"):
+            self._metrics.messages.labels(subject, outcome)  # from the start at 0: the first dead one is an increase
         self._clock = clock or SystemClock()
         self._running: set[asyncio.Task[None]] = set()
         self._in_handler: set[str] = set()

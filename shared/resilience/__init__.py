@@ -1,6 +1,7 @@
 """The resilient client library: its public names. Start with `Pipeline` or `Registry`; docs/resilience.md teaches."""
 
 from shared.resilience.adaptive_bulkhead import AdaptiveBulkhead
+from shared.resilience.asgi import DeadlineMiddleware, WithinDeadline
 from shared.resilience.budget import BudgetSnapshot, RetryBudget
 from shared.resilience.bulkhead import Bulkhead, BulkheadSnapshot
 from shared.resilience.cache import Cache, CacheSnapshot
@@ -45,6 +46,9 @@ from shared.resilience.settings import (
     RetryConfig,
     TimeoutConfig,
 )
+from shared.resilience.sharing import SharedBreakers, SharedState, TransitionStore
+from shared.resilience.spring import SpringConfig, load_spring
+from shared.resilience.watcher import ConfigWatcher
 
 __all__ = [
     "DEADLINE_HEADER",
@@ -67,7 +71,9 @@ __all__ = [
     "CircuitBreakerSnapshot",
     "Clock",
     "ConfigError",
+    "ConfigWatcher",
     "DeadlineExceeded",
+    "DeadlineMiddleware",
     "Event",
     "EventBus",
     "Fallback",
@@ -90,14 +96,20 @@ __all__ = [
     "RetryBudget",
     "RetryConfig",
     "SeenError",
+    "SharedBreakers",
+    "SharedState",
+    "SpringConfig",
     "State",
     "SyncCallableError",
     "SystemClock",
     "TimeoutConfig",
     "Timer",
+    "TransitionStore",
+    "WithinDeadline",
     "current_attempt",
     "deadline",
     "format_deadline",
+    "load_spring",
     "parse_deadline",
     "remaining",
 ]

@@ -64,8 +64,8 @@ ORDER = (
 
 # The layers that a pipeline shares with nobody, and that a configuration can add or take away.
 _OWN_LAYERS = frozenset(ORDER) - {"deadline", "fallback", "circuit_breaker", "timeout", "faults"}
-# Exactly these: what derives from one of them knows more than its settings say.
-_RECONFIGURABLE = (Retry, Hedge, Bulkhead)
+# Exactly these, and only into their own kind: a fixed bulkhead does not become an adaptive one.
+_RECONFIGURABLE = (Cache, Retry, Hedge, RateLimiter, Bulkhead, AdaptiveBulkhead)
 
 
 class _Shared(TypedDict):

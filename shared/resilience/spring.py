@@ -13,44 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from shared.resilience import spring_table as table
 from shared.resilience import spring_values as values
 from shared.resilience.config import Node, ResilienceConfig, build, compose
 from shared.resilience.errors import ConfigError
 from shared.resilience.spring_values import EXCEPTIONS
-
-_BREAKER: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "slidingWindowType": ("sliding_window_type", values.window_type),
-    "slidingWindowSize": ("sliding_window_size", values.unchanged),
-    "minimumNumberOfCalls": ("minimum_number_of_calls", values.unchanged),
-    "failureRateThreshold": ("failure_rate_threshold", values.unchanged),
-    "slowCallRateThreshold": ("slow_call_rate_threshold", values.unchanged),
-    "slowCallDurationThreshold": ("slow_call_duration_threshold", values.duration),
-    "waitDurationInOpenState": ("wait_duration_in_open_state", values.duration),
-    "permittedNumberOfCallsInHalfOpenState": ("permitted_calls_in_half_open", values.unchanged),
-    "maxWaitDurationInHalfOpenState": ("max_wait_duration_in_half_open", values.duration),
-    "automaticTransitionFromOpenToHalfOpenEnabled": ("automatic_transition", values.unchanged),
-}
-_RETRY: dict[str, tuple[str, Callable[[Any], Any]]] = {"maxAttempts": ("max_attempts", values.unchanged)}
-_BULKHEAD: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "maxConcurrentCalls": ("max_concurrent_calls", values.unchanged),
-    "maxWaitDuration": ("max_wait_duration", values.duration),
-}
-_TIMEOUT: dict[str, tuple[str, Callable[[Any], Any]]] = {"timeoutDuration": ("duration", values.duration)}
-
-# Without a meaning here, and harmless.
-_NO_EFFECT = {
-    "registerHealthIndicator": "breakers are always part of the readiness answer",
-    "allowHealthIndicatorToFail": "an open breaker never makes a service unready",
-    "eventConsumerBufferSize": "the last hundred events of every pipeline are kept",
-    "writableStackTraceEnabled": "a refusal is cheap with its traceback",
-    "cancelRunningFuture": "an attempt whose time is over is always cancelled",
-    "failAfterMaxAttempts": "the last error is raised, or the last result returned",
-}
-_EXPONENTIAL = ("enableExponentialBackoff", "exponentialBackoffMultiplier")
-_RANDOMIZED = ("enableRandomizedWait", "randomizedWaitFactor")
-_RETRY_WAITS = {"waitDuration", "exponentialMaxWaitDuration", *_EXPONENTIAL, *_RANDOMIZED}
-# Resilience4j's default of both.
-_WINDOW = 100
 
 Properties: TypeAlias = dict[str, Node]
 
@@ -104,6 +71,7 @@ class _Translator:
             "retry": ("retry", self._retry),
             "bulkhead": ("bulkhead", self._bulkhead),
             "timelimiter": ("timeout", self._timeout),
+            "ratelimiter": ("rate_limiter", self._rate_limiter),
         }
         sections = self._mapping(root)
         for key, node in sections.items():
@@ -161,8 +129,8 @@ class _Translator:
     # -- one module's settings in ours ---------------------------------------------------------------------------
 
     def _breaker(self, given: Properties) -> Properties:
-        ours = self._renamed(given, _BREAKER)
-        rest = given.keys() - _BREAKER.keys()
+        ours = self._renamed(given, table.BREAKER)
+        rest = given.keys() - table.BREAKER.keys()
         for name in ("recordExceptions", "ignoreExceptions"):
             if name in given:
                 ours[f"{name[:6]}_exceptions"] = self._exceptions(given[name])
@@ -172,9 +140,9 @@ class _Translator:
             if "exponentialMaxWaitDurationInOpenState" in given:
                 longest = self._value(given["exponentialMaxWaitDurationInOpenState"], values.duration)
                 ours["max_wait_duration_in_open_state"] = longest
-        rest -= {*_EXPONENTIAL, "exponentialMaxWaitDurationInOpenState"}
+        rest -= {*table.EXPONENTIAL, "exponentialMaxWaitDurationInOpenState"}
         if "enableRandomizedWait" in given and not self._flag(given, "enableRandomizedWait"):
-            rest -= set(_RANDOMIZED)
+            rest -= set(table.RANDOMIZED)
         self._leave(given, rest, "circuitbreaker")
         self._fit_minimum(given, ours)
         return ours
@@ -185,8 +153,8 @@ class _Translator:
             ours.get(name, self._default(given, default))
             for name, default in (
                 ("sliding_window_type", "count"),
-                ("sliding_window_size", _WINDOW),
-                ("minimum_number_of_calls", _WINDOW),
+                ("sliding_window_size", table.WINDOW),
+                ("minimum_number_of_calls", table.WINDOW),
             )
         )
         numbers = isinstance(size.value, int) and isinstance(minimum.value, int)
@@ -194,9 +162,11 @@ class _Translator:
             ours["minimum_number_of_calls"] = Node(size.value, minimum.line)
 
     def _retry(self, given: Properties) -> Properties:
-        ours = self._renamed(given, _RETRY)
+        ours = self._renamed(given, table.RETRY)
         rest = (
-            given.keys() - _RETRY.keys() - {"waitDuration", "exponentialMaxWaitDuration", *_EXPONENTIAL, *_RANDOMIZED}
+            given.keys()
+            - table.RETRY.keys()
+            - {"waitDuration", "exponentialMaxWaitDuration", *table.EXPONENTIAL, *table.RANDOMIZED}
         )
         for name in ("retryExceptions", "ignoreExceptions"):
             if name in given:
@@ -221,12 +191,21 @@ class _Translator:
         return ours
 
     def _bulkhead(self, given: Properties) -> Properties:
-        self._leave(given, given.keys() - _BULKHEAD.keys(), "bulkhead")
-        return self._renamed(given, _BULKHEAD)
+        self._leave(given, given.keys() - table.BULKHEAD.keys(), "bulkhead")
+        return self._renamed(given, table.BULKHEAD)
+
+    def _rate_limiter(self, given: Properties) -> Properties:
+        self._leave(given, given.keys() - table.RATE_LIMITER.keys(), "ratelimiter")
+        if "limitRefreshPeriod" not in given:
+            line = _line(given)
+            raise ConfigError(self.file, line, "ratelimiter: without a limitRefreshPeriod (500 ns) it limits nothing")
+        ours = self._renamed(given, table.RATE_LIMITER)
+        ours.setdefault("timeout_duration", self._default(given, "5s"))
+        return ours
 
     def _timeout(self, given: Properties) -> Properties:
-        self._leave(given, given.keys() - _TIMEOUT.keys(), "timelimiter")
-        ours = self._renamed(given, _TIMEOUT)
+        self._leave(given, given.keys() - table.TIMEOUT.keys(), "timelimiter")
+        ours = self._renamed(given, table.TIMEOUT)
         ours.setdefault("duration", self._default(given, "1s"))
         return ours
 
@@ -255,16 +234,16 @@ class _Translator:
         for name in sorted(names, key=lambda each: given[each].line):
             if name == "baseConfig":
                 continue
-            if name not in _NO_EFFECT:
+            if name not in table.NO_EFFECT:
                 raise self._error(given[name], f"{module}: {name} cannot be had here")
-            note = Note(given[name].line, f"{name}: no effect; {_NO_EFFECT[name]}")
+            note = Note(given[name].line, f"{name}: no effect; {table.NO_EFFECT[name]}")
             if note not in self.notes:
                 self.notes.append(note)
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
-    def _renamed(self, given: Properties, table: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> Properties:
-        return {ours: self._value(given[name], convert) for name, (ours, convert) in table.items() if name in given}
+    def _renamed(self, given: Properties, settings: table.Settings) -> Properties:
+        return {ours: self._value(given[name], convert) for name, (ours, convert) in settings.items() if name in given}
 
     def _value(self, node: Node, convert: Callable[[Any], Any]) -> Node:
         try:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.harness import settings_for
+from infra.local.prometheus import TOOLS
 from infra.local.settings import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COLD_LIMIT_SECONDS, WARM_LIMIT_SECONDS, MEMORY_LIMIT_MB = 60, 10, 450
-LAYOUT = ("port", "nats_", "postgres_port", "replica_port_", "slots_")
+LAYOUT = ("port", "nats_", "postgres_port", "prometheus_port", "alertmanager_port", "replica_port_", "slots_")
 """How the names of the settings begin that say which ports are used."""
 
 
@@ -66,7 +67,7 @@ def _resident(clone: Path) -> int:
     )
     programs: Any = json.loads(status.stdout)
     rows = programs["programs"] if isinstance(programs, dict) else programs
-    return sum(row["resident"] or 0 for row in rows)
+    return sum(row["resident"] or 0 for row in rows if row["name"] not in TOOLS)
 
 
 def _row(what: str, value: float, limit: float, unit: str) -> None:

@@ -149,6 +149,8 @@ class Storm:
         """Let everything end."""
         while self.tasks:
             await self.clock.advance(1)
+        # What has begun in this period stays taken until its end.
+        await self.clock.advance(PERIOD)
 
 
 @pytest.mark.timeout(1800)

@@ -11,7 +11,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
+from shared.chassis.metrics import RequestMetrics
 from tests.unit.chassis.shop import ERRORS, Shop, failing
 
 BASKET = {"customer": "c-1", "items": [{"sku": "lamp", "quantity": 1}]}
@@ -422,6 +425,13 @@ async def test_requests_are_counted_by_route_method_and_status(shop: Shop, http:
     assert 'db_pool_connections_max{pool="write",service="shop"} 1.0' in text
     assert 'requests_shed_total{priority="new",reason="event_loop_lag"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_made_up_methods_take_no_memory() -> None:
+    metrics = RequestMetrics("shop", CollectorRegistry())
+    for number in range(1_000):
+        metrics.note({"type": "http", "method": f"M{number}", "route": Route("/items", list)}, 405, 0.001)
+    assert len(metrics._children) == 1
 
 
 async def test_methods_that_nobody_knows_make_one_label(shop: Shop, http: httpx.AsyncClient) -> None:

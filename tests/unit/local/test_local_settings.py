@@ -71,7 +71,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_empty_variable_leaves_the_file_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_PORT", "")
-    assert load(written(tmp_path, "port = 9090\n")).port == 9090
+    assert load(written(tmp_path, "port = 9080\n")).port == 9080
 
 
 def test_a_misspelt_variable_is_refused_with_the_right_name(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_under_a_real_server_the_caller_gets_its_504_in_time() -> None:
             cancelled.set()
 
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(DeadlineMiddleware(app), lifespan="off", log_level="critical")
+    config = uvicorn.Config(DeadlineMiddleware(app), lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -187,6 +187,13 @@ def test_randomized_waits_become_jitter_and_a_note() -> None:
     assert Note(5, "enableRandomizedWait: each wait is spread from half of it to the whole") in found.notes
 
 
+def test_a_rate_limiter() -> None:
+    block = "ratelimiter:\n  instances: {one: {limitForPeriod: 9, limitRefreshPeriod: 2s, timeoutDuration: 0}}"
+    limiter = only(read(block)).rate_limiter
+    assert limiter is not None
+    assert (limiter.limit_for_period, limiter.limit_refresh_period, limiter.timeout_duration) == (9, 2, 0)
+
+
 def test_an_exception_that_nobody_knows_is_refused_by_name_with_its_line() -> None:
     block = "retry:\n  instances:\n    one:\n      retryExceptions:\n        - com.acme.Oops\n"
     assert refusal(block) == (
@@ -208,8 +215,9 @@ def test_every_exception_of_the_table_exists(java: str) -> None:
 @pytest.mark.parametrize(
     ("block", "reason"),
     [
-        ("ratelimiter:\n  instances: {}", "application.yml:2: resilience4j.ratelimiter cannot be had here"),
+        ("thread-pool-bulkhead:\n  instances: {}", "application.yml:2: resilience4j.thread-pool-bulkhead cannot be"),
         (ONE + "slidingWindow: 3", ":5: circuitbreaker: slidingWindow cannot"),
+        ("ratelimiter:\n  instances:\n    one:\n      limitForPeriod: 5", ":5: ratelimiter: without a limitRefreshPer"),
         ("circuitbreaker:\n  backends: {}", ":3: unknown key 'backends' in circuitbreaker"),
         (
             ONE + "recordResultPredicate: com.A",

@@ -1,0 +1,83 @@
+"""Starts Prometheus and Alertmanager beside the stack, and never lets it wait for them or fail by them."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from infra.local import prometheus
+from infra.local.distribution import ToolMissing, fetch
+from infra.local.errors import StackError
+from infra.local.launch import Launcher
+from infra.local.programs import Program
+from infra.local.settings import LocalSettings
+from infra.local.state import StateDirectory
+
+FETCH_SECONDS = 30.0
+"""How long the packages may take, counted from the start of `up`: they come while the services start."""
+
+_READY_SECONDS = 15.0
+_MEND = "the stack goes on without it. Mend that and repeat make up, or choose PROMETHEUS=off"
+
+
+class Monitoring:
+    """The optional programs of one stack. Whatever goes wrong with them is told in one line and is no error."""
+
+    def __init__(
+        self,
+        settings: LocalSettings,
+        state: StateDirectory,
+        programs: list[Program],
+        launcher: Launcher,
+        report: Callable[[str], None],
+    ) -> None:
+        self._settings, self._state, self._programs = settings, state, programs
+        self._launcher, self._report = launcher, report
+        self._optional = [program for program in programs if program.optional]
+        self._missing: dict[str, str] = {}
+        self._fetching: threading.Thread | None = None
+
+    def begin_fetching(self) -> None:
+        """Fetch what is missing, in a thread of its own."""
+        if self._optional:
+            self._missing = {}
+            self._fetching = threading.Thread(target=self._fetch, name="fetching tools", daemon=True)
+            self._fetching.start()
+
+    def bring_up(self) -> None:
+        """Start what could be had and wait for it, for a while."""
+        if self._fetching is None:
+            return
+        self._fetching.join()  # bounded: every step of fetching is
+        for program in self._optional:
+            why = self._missing.get(program.name) or self._start(program)
+            if why:
+                self._report(f"{why.rstrip('.')}; {_MEND}")
+
+    def write_targets(self) -> None:
+        """Have every replica scraped that should run, also one that has just been killed."""
+        states = self._launcher.control.programs()
+        prometheus.write_targets(
+            self._settings,
+            self._state,
+            [
+                (program.service, program.name, program.port)
+                for program in self._programs
+                if program.service and program.name in states and states[program.name].state != "STOPPED"
+            ],
+        )
+
+    def _fetch(self) -> None:
+        # Prometheus first: without it there are no numbers, without the other one only nobody is called.
+        deadline = time.monotonic() + FETCH_SECONDS
+        for name in sorted((program.name for program in self._optional), reverse=True):
+            try:
+                fetch(prometheus.TOOLS[name], self._report, seconds=max(1.0, deadline - time.monotonic()))
+            except ToolMissing as error:
+                self._missing[name] = str(error)
+
+    def _start(self, program: Program) -> str:
+        try:
+            self._launcher.bring_up([program], _READY_SECONDS)
+        except StackError as error:
+            return f"{program.name} is not ready: {error.problem.splitlines()[0]}"
+        return ""

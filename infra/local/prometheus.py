@@ -1,0 +1,176 @@
+"""Prometheus and Alertmanager: their configuration and commands.
+
+Both are optional: where a binary is not to be had, the stack says so and goes on. Which replicas are scraped stands in
+a file of its own that Prometheus watches. It lists the replicas that should run, so `up` is 0 for one that was killed,
+and a spare slot is no target at all.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from infra.local.distribution import ALERTMANAGER, PROMETHEUS, Tool, expected
+from infra.local.settings import ROOT, LocalSettings, Service
+from infra.local.state import StateDirectory
+
+TOOLS: dict[str, Tool] = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER}
+"""The programs that the stack goes on without, by name."""
+
+RULES = ROOT / "infra" / "prometheus" / "rules"
+
+_MEMORY_MB = {"prometheus": 256, "alertmanager": 48}
+
+
+def runs(settings: LocalSettings) -> bool:
+    """The stack has a Prometheus of its own."""
+    return settings.prometheus == "on" and not settings.prometheus_url
+
+
+def url(settings: LocalSettings) -> str:
+    """Where Prometheus answers; empty when there is none."""
+    return settings.prometheus_url or (f"http://127.0.0.1:{settings.prometheus_port}" if runs(settings) else "")
+
+
+def alertmanager_url(settings: LocalSettings) -> str:
+    """Where Alertmanager answers; empty when there is none."""
+    return f"http://127.0.0.1:{settings.alertmanager_port}" if runs(settings) else ""
+
+
+def commands(settings: LocalSettings, state: StateDirectory) -> dict[str, tuple[str, ...]]:
+    """How the supervisor starts them, both on loopback only: neither asks who is calling."""
+    return {
+        "alertmanager": (
+            str(expected(ALERTMANAGER)),
+            f"--config.file={_alertmanager_file(state)}",
+            f"--storage.path={state.data / 'alertmanager'}",
+            f"--web.listen-address=127.0.0.1:{settings.alertmanager_port}",
+            "--cluster.listen-address=",
+            "--log.format=json",
+        ),
+        "prometheus": (
+            str(expected(PROMETHEUS)),
+            f"--config.file={_configuration_file(state)}",
+            f"--storage.tsdb.path={state.data / 'prometheus'}",
+            f"--storage.tsdb.retention.time={settings.prometheus_days}d",
+            f"--storage.tsdb.retention.size={settings.prometheus_mb}MB",
+            f"--web.listen-address=127.0.0.1:{settings.prometheus_port}",
+            "--query.timeout=10s",
+            "--enable-feature=exemplar-storage",
+            "--log.format=json",
+        ),
+    }
+
+
+def environment(name: str) -> dict[str, str]:
+    """Keeps a heap small: the garbage collector works harder from there on."""
+    return {"GOMEMLIMIT": f"{_MEMORY_MB[name]}MiB"}
+
+
+def write_configuration(settings: LocalSettings, state: StateDirectory) -> None:
+    """Write both configurations, and an empty list of targets when there is none yet."""
+    if not runs(settings):
+        return
+    for name in TOOLS:
+        (state.data / name).mkdir(mode=0o700, exist_ok=True)
+    _write(_configuration_file(state), render(settings, state))
+    _write(_alertmanager_file(state), render_alertmanager(settings))
+    write_targets(settings, state, [])
+
+
+def write_targets(settings: LocalSettings, state: StateDirectory, replicas: Iterable[tuple[Service, str, int]]) -> None:
+    """Say which replicas should be scraped: service, name and own port of each."""
+    if not runs(settings):
+        return
+    targets = [
+        {
+            "targets": [f"{settings.host}:{port}"],
+            "labels": {"service": service.module, "instance": name, "api_version": service.api_version},
+        }
+        for service, name, port in replicas
+    ]
+    _targets_file(state).parent.mkdir(mode=0o700, exist_ok=True)
+    _write(_targets_file(state), json.dumps(targets, indent=2) + "\n")
+
+
+def render(settings: LocalSettings, state: StateDirectory) -> str:
+    """Prometheus' configuration; JSON is YAML, so quoting is JSON's."""
+    scrape = settings.scrape_seconds
+    configuration = {
+        "global": {
+            "scrape_interval": f"{scrape}s",
+            "scrape_timeout": f"{min(scrape, 4)}s",
+            "evaluation_interval": f"{scrape}s",
+        },
+        "rule_files": [str(RULES / "*.yaml")],
+        "alerting": {"alertmanagers": [_static(settings.alertmanager_port)]},
+        "scrape_configs": [
+            {
+                "job_name": "services",
+                "file_sd_configs": [{"files": [str(_targets_file(state))], "refresh_interval": "15s"}],
+                # A metric that names its service knows better than its target does.
+                "honor_labels": True,
+                # A service that makes up labels without end loses its scrape, and the others lose nothing.
+                "sample_limit": 20_000,
+                "label_limit": 24,
+            },
+            {"job_name": "prometheus", **_itself("prometheus", settings.prometheus_port)},
+            {"job_name": "alertmanager", **_itself("alertmanager", settings.alertmanager_port)},
+        ],
+    }
+    return json.dumps(configuration, indent=2) + "\n"
+
+
+def render_alertmanager(settings: LocalSettings) -> str:
+    """Alertmanager's configuration: one receiver, which calls the webhook when there is one."""
+    hook = settings.alert_webhook_url
+    configuration = {
+        "route": {
+            "receiver": "operator",
+            "group_by": ["alertname", "service"],
+            "group_wait": "5s",
+            "group_interval": "30s",
+            "repeat_interval": "4h",
+        },
+        "receivers": [
+            {"name": "operator", "webhook_configs": [{"url": hook, "send_resolved": True}] if hook else []},
+        ],
+        # Who has been called out for an objective needs no ticket about the same one.
+        "inhibit_rules": [
+            {
+                "source_matchers": ['severity="page"'],
+                "target_matchers": ['severity="ticket"'],
+                "equal": ["slo", "service"],
+            }
+        ],
+    }
+    return json.dumps(configuration, indent=2) + "\n"
+
+
+def _itself(name: str, port: int) -> dict[str, object]:
+    return {"static_configs": [_static(port)["static_configs"][0] | {"labels": {"instance": name}}]}
+
+
+def _static(port: int) -> dict[str, list[dict[str, object]]]:
+    return {"static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+
+
+def _configuration_file(state: StateDirectory) -> Path:
+    return state.run / "prometheus.yml"
+
+
+def _alertmanager_file(state: StateDirectory) -> Path:
+    return state.run / "alertmanager.yml"
+
+
+def _targets_file(state: StateDirectory) -> Path:
+    return state.run / "targets" / "services.json"
+
+
+def _write(path: Path, text: str) -> None:
+    # Renamed into place: Prometheus may read it at any moment. A webhook's address may hold a token.
+    temporary = path.with_suffix(".part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Objectives, and the recording rules and alerts that follow from them."""

@@ -1,0 +1,233 @@
+"""The platform under a real Prometheus and a real Alertmanager."""
+
+import http.server
+import json
+import random
+import socket
+import string
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from infra.local import monitoring
+from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
+from infra.local.harness import running_stack
+from infra.local.stack import LocalStack
+from tests.e2e.test_local_stack import STANDIN
+from tests.fixtures.waiting import until
+
+ORDER = {
+    "customer": "ada",
+    "currency": "EUR",
+    "items": [{"sku": "mug-enamel", "quantity": 1}],
+    "payment_method": {"type": "card", "number": "4242424242424242"},
+}
+
+# The queries of the tutorial's Step 10, as they stand there.
+TUTORIAL = {
+    "cpu_usage": 'rate(container_cpu_usage_seconds_total{{pod=~"{service}.*"}}[5m])',
+    "memory_usage": 'container_memory_usage_bytes{{pod=~"{service}.*"}}',
+    "request_latency_p50": 'histogram_quantile(0.50, rate(http_request_duration_seconds_bucket{{service="{service}"}}[5m]))',
+    "request_latency_p95": 'histogram_quantile(0.95, rate(http_request_duration_seconds_bucket{{service="{service}"}}[5m]))',
+    "request_latency_p99": 'histogram_quantile(0.99, rate(http_request_duration_seconds_bucket{{service="{service}"}}[5m]))',
+    "error_rate": 'rate(http_requests_total{{service="{service}", status=~"5.."}}[5m])',
+    "request_rate": 'rate(http_requests_total{{service="{service}"}}[5m])',
+    "circuit_breaker_open": 'resilience4j_circuitbreaker_state{{name=~"{service}.*", state="open"}}',
+    "db_pool_utilization": (
+        'hikaricp_connections_active{{pool=~"{service}.*"}} / hikaricp_connections_max{{pool=~"{service}.*"}}'
+    ),
+}
+
+
+class Pager(http.server.BaseHTTPRequestHandler):
+    """Takes the calls of Alertmanager."""
+
+    calls: Queue[dict[str, Any]] = Queue()
+
+    def do_POST(self) -> None:
+        self.calls.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    try:
+        for tool in (PROMETHEUS, ALERTMANAGER):
+            fetch(tool, lambda _line: None)
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    pager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pager)
+    threading.Thread(target=pager.serve_forever, daemon=True).start()
+    settings = {"prometheus": "on", "scrape_seconds": 1, "alert_webhook_url": f"http://127.0.0.1:{pager.server_port}/"}
+    with running_stack(tmp_path_factory.mktemp("watched") / ".local", **settings) as running:
+        yield running
+    pager.shutdown()
+    pager.server_close()
+
+
+def call(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read() or "null")
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def order(stack: LocalStack, **headers: str) -> int:
+    return call(stack.url("order") + "/orders", ORDER, **{"idempotency-key": uuid.uuid4().hex, **headers})[0]
+
+
+def ask(stack: LocalStack, query: str) -> list[dict[str, Any]]:
+    _status, answer = call(f"{stack.url('prometheus')}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+    assert answer["status"] == "success", answer
+    return list(answer["data"]["result"])
+
+
+def targets(stack: LocalStack) -> dict[str, str]:
+    return {each["metric"]["instance"]: each["value"][1] for each in ask(stack, 'up{job="services"}')}
+
+
+def test_the_error_budget_comes_from_prometheus(stack: LocalStack) -> None:
+    def budget() -> dict[str, Any]:
+        assert order(stack) == 201
+        return dict(call(stack.url("order") + "/error-budget")[1])
+
+    until(lambda: (budget()["requests"] or 0) > 0, 30)
+    found = budget()
+    assert (found["source"], found["window"], found["status"]) == ("Prometheus", "30d", "HEALTHY")
+
+
+@pytest.mark.parametrize("name", TUTORIAL)
+def test_the_tutorials_query_returns_numbers_as_it_is_written(stack: LocalStack, name: str) -> None:
+    # the order service's breakers are named for whom it calls
+    query = TUTORIAL[name].format(service="payment" if name == "circuit_breaker_open" else "order")
+
+    def answered() -> bool:
+        assert order(stack) == 201
+        assert order(stack, **{"x-deadline-ms": "1"}) >= 500
+        return any(each["value"][1] != "NaN" for each in ask(stack, query))
+
+    until(answered, 30)
+
+
+def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> None:
+    def rules() -> list[dict[str, Any]]:
+        groups = call(f"{stack.url('prometheus')}/api/v1/rules")[1]["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    until(lambda: all(rule["health"] == "ok" for rule in rules() if "[30d]" not in rule["query"]), 75)
+    assert [rule["lastError"] for rule in rules() if "lastError" in rule] == []
+    assert len(rules()) > 50
+    assert ask(stack, "slo:bad_requests:ratio_rate5m")
+
+
+def test_what_runs_is_scraped_and_what_is_scaled_away_is_not_while_prometheus_goes_on(stack: LocalStack) -> None:
+    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"}
+    until(lambda: targets(stack) == running, 30)
+    before = stack.pids("prometheus")
+    stack.scale("payment", 2)
+    until(lambda: targets(stack) == {**running, "payment-2": "1"}, 30)
+    stack.kill("payment-2", "STOP")
+    until(lambda: targets(stack)["payment-2"] == "0", 30)
+    stack.scale("payment", 1)
+    until(lambda: targets(stack) == running, 30)
+    assert stack.pids("prometheus") == before
+
+
+def test_an_alert_reaches_the_webhook(stack: LocalStack) -> None:
+    def connected() -> bool:
+        found = call(f"{stack.url('prometheus')}/api/v1/alertmanagers")[1]["data"]["activeAlertmanagers"]
+        return [each["url"] for each in found] == [f"{stack.url('alertmanager')}/api/v2/alerts"]
+
+    until(connected, 30)
+    labels = {"alertname": "Drill", "service": "order", "severity": "page"}
+    alert = {"labels": labels, "startsAt": datetime.now(UTC).isoformat()}
+    assert call(f"{stack.url('alertmanager')}/api/v2/alerts", [alert])[0] == 200
+    called = Pager.calls.get(timeout=30)
+    assert (called["status"], called["alerts"][0]["labels"]) == ("firing", labels)
+
+
+def test_hostile_traffic_adds_no_series_after_its_first_wave(stack: LocalStack) -> None:
+    chooser = random.Random(7)
+    services = ("order-1", "payment-1", "payment-v2-1", "inventory-1")
+
+    def word() -> str:
+        return "".join(chooser.choices(string.ascii_letters, k=12))
+
+    def wave(name: str) -> None:
+        port = int(stack.url(name).rsplit(":", 1)[1])
+        for _ in range(40):
+            path = chooser.choice(
+                ["/{}", "/orders/{}", "/products/{}", "/reservations/{}/commit", "/status/{}?q={}", "/%00{}"]
+            )
+            method = chooser.choice(["GET", "POST", "PUT", "DELETE", "PROPFIND", "MKCOL", "PURGE", word().upper()])
+            lines = [
+                f"{method} {path.replace('{}', word())} HTTP/1.1", "host: x", "connection: close", "content-length: 0",
+                f"x-priority: {word()}", f"authorization: Bearer {word()}", f"idempotency-key: {word()}", "", "",
+            ]  # fmt: skip
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall("\r\n".join(lines).encode())
+                while connection.recv(65536):
+                    pass
+
+    def series(name: str) -> set[str]:
+        with urllib.request.urlopen(stack.url(name) + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")}
+
+    for name in services:
+        for _ in range(6):
+            wave(name)
+        before = series(name)
+        wave(name)
+        new = series(name) - before
+        # a rare pair of known method and known route may come up late; a made-up word never may
+        assert len({each.split("{")[1].split(",le=")[0] for each in new}) <= 4, sorted(new)
+        sizes: dict[str, int] = {}
+        for each in before:
+            metric = each.split("{")[0]
+            sizes[metric] = sizes.get(metric, 0) + 1
+        assert max(sizes.values()) < 1_500, max(sizes, key=lambda metric: sizes[metric])
+        handlers = {part for each in before for part in each.split('handler="')[1:2]}
+        assert len({handler.split('"')[0] for handler in handlers}) <= 16
+
+
+def test_orders_do_not_care_whether_prometheus_is_there_and_it_comes_back(stack: LocalStack) -> None:
+    before = stack.pids("prometheus")
+    stack.kill("prometheus")
+    assert order(stack) == 201
+    until(lambda: stack.pids("prometheus") not in ({}, before), 30)
+    stack.wait_ready("prometheus")
+
+
+def test_without_a_binary_the_stack_comes_up_and_says_so_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_arguments: object, **_more: object) -> Path:
+        raise ToolMissing("prometheus is not on PATH, and there is no apt here to fetch it: install it.")
+
+    monkeypatch.setattr(monitoring, "fetch", missing)
+    with running_stack(tmp_path / ".local", prometheus="on", service_command=STANDIN) as stack:
+        said: list[str] = []
+        LocalStack(stack.settings, said.append).up()
+        states = {program.name: program for program in stack.status()}
+        assert all(program.well for program in states.values())
+        assert not states["prometheus"].wanted
+        told = [line for line in said if line.startswith("prometheus is not on PATH")]
+        assert len(told) == 2
+        assert all("PROMETHEUS=off" in line and "\n" not in line for line in told)
