@@ -13,7 +13,14 @@ from infra.local.stack import LocalStack
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 on Linux).
 _LOWEST, _HIGHEST = 15_000, 32_000
-_INFRASTRUCTURE = ("nats_port", "nats_monitor_port", "postgres_port", "prometheus_port", "alertmanager_port")
+_INFRASTRUCTURE = (
+    "nats_port",
+    "nats_monitor_port",
+    "postgres_port",
+    "prometheus_port",
+    "alertmanager_port",
+    "port_control_room",
+)
 
 
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:

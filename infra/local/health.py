@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from infra.local import nats, postgres
+from infra.local import control_room, nats, ports, postgres
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
@@ -38,7 +38,8 @@ def health_url(settings: LocalSettings, program: Program) -> str:
         return f"{nats.monitor_url(settings)}/healthz"
     if program.optional:
         return f"http://127.0.0.1:{program.port}/-/ready"
-    return f"http://{settings.host}:{program.port}/health/ready"
+    host = ports.LOOPBACK if program.name == control_room.PROGRAM else settings.host
+    return f"http://{host}:{program.port}/health/ready"
 
 
 async def ask_all(settings: LocalSettings, programs: list[Program]) -> dict[str, str]:

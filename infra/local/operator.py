@@ -27,6 +27,7 @@ def operator_environment(settings: LocalSettings | None = None) -> dict[str, str
         "NATS_USER": secrets.OPERATOR,
         "SECRETS_DIR": str(state.secrets / secrets.OPERATOR),
         "PROMETHEUS_URL": prometheus.url(settings),
+        "TRACES_URL": stack.url("control-room") if settings.traces == "on" else "",
     }
     for module in MODULES:
         name = f"{module.upper()}_DATABASE_URL"

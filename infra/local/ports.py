@@ -11,7 +11,9 @@ from infra.local.errors import StackError
 from infra.local.settings import PREFIX, LocalSettings
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_ONLY = frozenset({"nats_port", "nats_monitor_port", "postgres_port", "prometheus_port", "alertmanager_port"})
+LOOPBACK_ONLY = frozenset(
+    {"nats_port", "nats_monitor_port", "postgres_port", "port_control_room", "prometheus_port", "alertmanager_port"}
+)
 """The infrastructure never listens elsewhere, whatever `bind` says."""
 
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import nats, postgres, prometheus
+from infra.local import control_room, nats, postgres, prometheus
 from infra.local.databases import sqlite_url
-from infra.local.settings import SERVICES, LocalSettings, Service
+from infra.local.settings import CONTROL_ROOM, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
 
 
@@ -17,7 +17,8 @@ class Program:
     """One supervised program.
 
     `service` is None for infrastructure, which starts with the supervisor; a service's replicas are started once the
-    infrastructure answers. `port` is the program's own port. The stack goes on without what is `optional`.
+    infrastructure answers (but for the control room, which nothing needs in order to start). `port` is its own.
+    The stack goes on without what is `optional`.
     """
 
     name: str
@@ -46,6 +47,15 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
                 user=postgres.system_user(),
             )
         )
+    if settings.traces == "on":
+        listed.append(
+            Program(
+                control_room.PROGRAM,
+                _service_command(settings, CONTROL_ROOM),
+                settings.port_control_room,
+                _common_environment(settings) | control_room.environment(settings, state),
+            )
+        )
     for service in SERVICES:
         listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
     if prometheus.runs(settings):
@@ -53,9 +63,20 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
     return listed
 
 
-def replicas_at_start(settings: LocalSettings, listed: list[Program]) -> list[Program]:
-    """The replicas that `up` starts."""
-    return [program for program in listed if program.service and program.number <= settings.replicas(program.service)]
+def needed_first(listed: list[Program]) -> list[Program]:
+    """What must answer before the services are started."""
+    infrastructure = [program for program in listed if program.service is None and not program.optional]
+    return [program for program in infrastructure if program.name != control_room.PROGRAM]
+
+
+def others_at_start(settings: LocalSettings, listed: list[Program]) -> list[Program]:
+    """The replicas that `up` starts, and what may come up beside them."""
+    return [
+        program
+        for program in listed
+        if (program.service and program.number <= settings.replicas(program.service))
+        or program.name == control_room.PROGRAM
+    ]
 
 
 def base_environment(state: StateDirectory) -> dict[str, str]:
@@ -76,13 +97,9 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "SERVICE_PORT": str(settings.service_port(service)),
         "NATS_URL": nats.url(settings),
         "PROMETHEUS_URL": prometheus.url(settings),
-        "LOG_LEVEL": settings.log_level,
         "SECRETS_DIR": str(state.secrets / service.module),
-        "PYTHONUNBUFFERED": "1",
-        # glibc makes up to eight arenas a core; two keep a service's memory where its live objects are.
-        "MALLOC_ARENA_MAX": "2",
-        # What a burst has needed goes back to the system after it, instead of being kept for the next one.
-        "MALLOC_TRIM_THRESHOLD_": "131072",
+        **_common_environment(settings),
+        **control_room.senders_environment(settings),
     }
     if settings.database == "sqlite":
         # Any other database's URL may hold a password: it is the secret `database_url`.
@@ -94,12 +111,23 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         environment["INVENTORY_URL"] = settings.inventory_url or f"http://{settings.host}:{settings.port_inventory}"
     return Program(
         name=f"{service.name}-{number}",
-        command=_service_command(settings, service),
+        command=_service_command(settings, service.module),
         port=settings.replica_port(service, number),
         environment=environment,
         service=service,
         number=number,
     )
+
+
+def _common_environment(settings: LocalSettings) -> dict[str, str]:
+    return {
+        "LOG_LEVEL": settings.log_level,
+        "PYTHONUNBUFFERED": "1",
+        # glibc makes up to eight arenas a core; two keep a service's memory where its live objects are.
+        "MALLOC_ARENA_MAX": "2",
+        # What a burst has needed goes back to the system after it, instead of being kept for the next one.
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+    }
 
 
 def _monitoring(settings: LocalSettings, state: StateDirectory) -> list[Program]:
@@ -110,9 +138,9 @@ def _monitoring(settings: LocalSettings, state: StateDirectory) -> list[Program]
     ]
 
 
-def _service_command(settings: LocalSettings, service: Service) -> tuple[str, ...]:
+def _service_command(settings: LocalSettings, module: str) -> tuple[str, ...]:
     words = shlex.split(settings.service_command)
-    command = tuple(word.format(python=sys.executable, module=service.module) for word in words)
+    command = tuple(word.format(python=sys.executable, module=module) for word in words)
     if not settings.service_memory_mb:
         return command
     # The data segment counts private memory only; a limit on address space would also count what is merely mapped.

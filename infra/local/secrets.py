@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nacl.public import PrivateKey
 
-from infra.local.settings import MODULES
+from infra.local.settings import CONTROL_ROOM, MODULES
 from infra.local.state import StateDirectory
 
 OPERATOR = "operator"
@@ -27,7 +27,11 @@ def ensure(state: StateDirectory) -> None:
         (state.secrets / holder).mkdir(mode=0o700, exist_ok=True)
         _ensure_shared(state, "nats_password", (holder,), _token)
     # One admin token, so that the operator's opens every service.
-    _ensure_shared(state, "admin_token", (*MODULES, OPERATOR), _token)
+    _ensure_shared(state, "admin_token", (*MODULES, CONTROL_ROOM, OPERATOR), _token)
+    for sender in MODULES:
+        token = ensure_own(state, sender, "otlp_token")
+        if not _is(state, CONTROL_ROOM, f"{sender}_otlp_token", token):
+            write(state, CONTROL_ROOM, f"{sender}_otlp_token", token)
     for name, holders in _EDGES.items():
         _ensure_shared(state, name, holders, _token)
     _ensure_sealing_pair(state)
@@ -88,6 +92,10 @@ def _ensure_sealing_pair(state: StateDirectory) -> None:
         key = PrivateKey.generate()
         write(state, "payment", private.name, base64.b64encode(bytes(key)).decode())
     public = base64.b64encode(bytes(key.public_key)).decode()
-    path = state.secrets / "order" / "card_sealing_public_key"
-    if not path.exists() or path.read_text(encoding="utf-8").strip() != public:
-        write(state, "order", path.name, public)
+    if not _is(state, "order", "card_sealing_public_key", public):
+        write(state, "order", "card_sealing_public_key", public)
+
+
+def _is(state: StateDirectory, holder: str, name: str, value: str) -> bool:
+    path = state.secrets / holder / name
+    return path.exists() and path.read_text(encoding="utf-8").strip() == value

@@ -40,6 +40,8 @@ SERVICES = (
     Service("inventory", "inventory"),
 )
 MODULES = ("order", "payment", "inventory")
+CONTROL_ROOM = "control_room"
+"""The module that takes in traces: one process on the loopback address, with a SQLite file whatever `database` is."""
 
 
 def _address(value: str) -> str:
@@ -101,6 +103,9 @@ class LocalSettings(BaseSettings):
     replica_port_payment: Port = 8111
     replica_port_payment_v2: Port = 8121
     replica_port_inventory: Port = 8131
+
+    traces: Literal["on", "off"] = "on"
+    port_control_room: Port = 8090
 
     nats_port: Port = 4222
     nats_monitor_port: Port = 8222
@@ -177,6 +182,8 @@ class LocalSettings(BaseSettings):
         listed = [("nats_port", self.nats_port), ("nats_monitor_port", self.nats_monitor_port)]
         if self.database == "postgres":
             listed.append(("postgres_port", self.postgres_port))
+        if self.traces == "on":
+            listed.append(("port_control_room", self.port_control_room))
         if self.prometheus == "on" and not self.prometheus_url:
             listed += [("prometheus_port", self.prometheus_port), ("alertmanager_port", self.alertmanager_port)]
         for service in SERVICES:

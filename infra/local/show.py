@@ -45,6 +45,9 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     for service in SERVICES:
         table.add_row(service.name, _local(stack.url(service.name)), "")
     table.add_row("nats", stack.url("nats"), f"monitor at {stack.url('nats-monitor')}")
+    if stack.settings.traces == "on":
+        address = _local(stack.url("control-room"))
+        table.add_row("traces", address, f"{address}/api/traces/<x-trace-id of an answer>")
     for name in TOOLS:
         if stack.running_program(name):
             table.add_row(name, _local(stack.url(name)), "")

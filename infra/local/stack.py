@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import databases, health, nats, processes, prometheus, secrets
+from infra.local import control_room, databases, health, nats, processes, prometheus, secrets
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
 from infra.local.monitoring import Monitoring
-from infra.local.programs import Program, programs, replicas_at_start
+from infra.local.programs import Program, needed_first, others_at_start, programs
 from infra.local.settings import SERVICES, LocalSettings, Service, service_named
 from infra.local.state import StateDirectory
 
@@ -80,10 +80,10 @@ class LocalStack:
             else:
                 self._launcher.start_supervisor()
             self._monitoring.begin_fetching()
-            self._launcher.bring_up([each for each in self._programs if each.service is None and not each.optional])
+            self._launcher.bring_up(needed_first(self._programs))
             if self.settings.database == "postgres":
                 self._launcher.create_databases()
-            self._launcher.bring_up(replicas_at_start(self.settings, self._programs))
+            self._launcher.bring_up(others_at_start(self.settings, self._programs))
             self._monitoring.write_targets()
             self._monitoring.bring_up()
 
@@ -230,12 +230,15 @@ class LocalStack:
     def url(self, name: str) -> str:
         """Base address of a service (`payment`), of one replica (`payment-2`), or of a part of the infrastructure.
 
-        The parts are `nats`, `nats-monitor`, `prometheus` and `alertmanager`; empty for one that the stack has not.
+        The parts are `nats`, `nats-monitor`, `control-room`, `prometheus` and `alertmanager`; empty for a Prometheus
+        that the stack has not.
         """
         if name == "nats":
             return nats.url(self.settings)
         if name == "nats-monitor":
             return nats.monitor_url(self.settings)
+        if name in ("control-room", control_room.PROGRAM):
+            return control_room.url(self.settings)
         if name == "prometheus":
             return prometheus.url(self.settings)
         if name == "alertmanager":

@@ -15,6 +15,7 @@ from services.order.service import Service
 from services.order.states import State
 from shared.chassis.problems import Problem, responses
 from shared.resilience import deadline
+from shared.telemetry import operation
 
 router = APIRouter()
 
@@ -49,7 +50,7 @@ _ENDED_OTHERWISE = frozenset((State.DECLINED, State.REJECTED, State.FAILED))
 async def create_order(request: Request, wanted: NewOrder, idempotency_key: IdempotencyKey) -> Response:
     """Place an order: check and hold the stock, charge the card, confirm."""
     service: Service = request.app.state.service
-    with service.tracer.start_as_current_span("createOrder"), deadline(service.settings.order_seconds):
+    with operation(service.tracer, "createOrder"), deadline(service.settings.order_seconds):
         order, answer, replayed = await service.doorkeeper.call(service.placing.place, idempotency_key, wanted)
         service.metrics.answers.labels(str(answer["status"])).inc()
         return render(order, answer, replayed=replayed)

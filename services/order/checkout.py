@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from services.order.answers import CONFIRMED, PENDING, declined, inventory_unavailable, out_of_stock
 from services.order.downstream import UpstreamRefused
@@ -24,6 +25,7 @@ from services.order.payment_client import (
 )
 from services.order.states import State
 from shared.chassis.clock import Clock, milliseconds
+from shared.telemetry import operation, record_error
 
 CHARGE_SUBJECT = "payments.requested"
 _FIRST_WAIT_MS, _MAX_WAIT_MS = 500, 5_000
@@ -119,12 +121,13 @@ class Checkout:
         return await self.run(await self._cancel(order, State.CANCELLED, detail))
 
     async def _reserve(self, order: Order) -> Order:
-        with tracer.start_as_current_span("reserveInventory") as span:
+        with operation(tracer, "reserveInventory") as span:
             try:
                 await self._inventory.reserve(order.id, order.items, self._hold_seconds)
             except HoldRefused as refused:
                 return await self._reject(order, refused)
             except (*UNAVAILABLE, UpstreamRefused) as error:
+                record_error(span, error)
                 # the key is given free: the customer may try again, with the same key, as a new order
                 detail = f"inventory is unavailable: {type(error).__name__}"
                 return await self._cancel(
@@ -141,11 +144,13 @@ class Checkout:
         return await self._cancel(order, State.REJECTED, detail, answer=answer)
 
     async def _charge(self, order: Order) -> Order:
-        with tracer.start_as_current_span("processPayment") as span:
+        with operation(tracer, "processPayment") as span:
             outcome = await self._payment.process_payment(order)
             span.add_event(
                 "Payment processed", {"status": outcome.status, "transactionId": outcome.transaction_id or ""}
             )
+            if outcome.status is PaymentStatus.PENDING:
+                span.set_status(StatusCode.ERROR, f"payment is queued: {outcome.reason}")
         match outcome.status:
             case PaymentStatus.CAPTURED:
                 return await self._paid(order, outcome)

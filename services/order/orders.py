@@ -59,6 +59,7 @@ class Order:
     due_at: int | None
     created_at: int
     updated_at: int
+    traceparent: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -134,6 +135,7 @@ class Orders:
             "transaction_id": None,
             "answer": None,
             "tries": 0,
+            "traceparent": None,
             **new,
             "state": State.RESERVING,
             "version": 1,

@@ -30,6 +30,7 @@ from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.ids import new_id
 from shared.chassis.problems import Problem, invalid
 from shared.resilience import remaining
+from shared.telemetry import operation, traceparent
 
 _POLL_FIRST_SECONDS, _POLL_MAX_SECONDS = 0.05, 0.4
 
@@ -62,7 +63,7 @@ class Placing:
         return (*await self._drive(order), False)
 
     async def _quote(self, wanted: NewOrder) -> Quote:
-        with tracer.start_as_current_span("checkInventory"):
+        with operation(tracer, "checkInventory"):
             try:
                 quote = await self._inventory.quote([item.model_dump() for item in wanted.items], wanted.currency)
             except BasketRefused as refused:
@@ -91,6 +92,7 @@ class Placing:
                 "items": items,
                 "card_last4": number.get_secret_value()[-4:],
                 "sealed_card": self._sealer.seal(number),
+                "traceparent": traceparent(),
             }
         )
 

@@ -3,17 +3,20 @@
 import asyncio
 
 import structlog
+from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter
 
 from services.order.checkout import Checkout
 from services.order.orders import Order, Orders, Superseded
 from services.order.states import State
+from shared.telemetry import operation
 
 _INTERVAL_SECONDS = 0.5
 _BATCH = 100
 _CONCURRENT = 16
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("holdfast.order")
 
 
 class Recovery:
@@ -47,14 +50,19 @@ class Recovery:
         async with self._slots:
             with structlog.contextvars.bound_contextvars(order_id=order.id):
                 try:
-                    claimed = await self._orders.claim(order)
-                    self._resumed.labels(order.state).inc()
-                    if claimed.state is State.PENDING_PAYMENT:
-                        await self._checkout.look_after(claimed)
-                    else:
-                        await self._checkout.run(claimed)
+                    await self._go_on(order)
                 except Superseded:
                     log.debug("order was taken over by another replica")
                 except Exception:
                     # one order that cannot go on must not keep the others from it; its lease brings it back
                     log.exception("order could not be resumed", state=order.state)
+
+    async def _go_on(self, order: Order) -> None:
+        claimed = await self._orders.claim(order)
+        self._resumed.labels(order.state).inc()
+        with operation(tracer, "resumeOrder", parent=order.traceparent) as span:
+            span.set_attributes({"order.id": order.id, "order.state": order.state})
+            if claimed.state is State.PENDING_PAYMENT:
+                await self._checkout.look_after(claimed)
+            else:
+                await self._checkout.run(claimed)

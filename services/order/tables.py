@@ -28,9 +28,11 @@ orders = Table(
     Column("due_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("traceparent", String(64)),
 )
 """`due_at`: when recovery looks at the order next (ms); until then whoever works on it has it. Null once it is final.
 
+`traceparent`: the trace that the order was placed in, so that whoever goes on with it later does so in there.
 `answer`: what the customer was told first; every repetition of the request is told the same.
 """
 

@@ -22,6 +22,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from shared.chassis import sqlite_driver
 from shared.chassis.outage import DatabaseUnavailable, is_outage
+from shared.telemetry.statements import trace_statements
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long a write block may wait for another process's write transaction."""
@@ -78,6 +79,8 @@ class Database:
             read_only = {"default_transaction_read_only": "on"}
             self._reader = self._postgres(readers, isolation_level="AUTOCOMMIT", server_settings=read_only)
         event.listen(self._writer.sync_engine, "commit", self._count_commit)
+        for engine in (self._writer, self._reader):
+            trace_statements(engine.sync_engine, self.url.get_backend_name())
 
     def _sqlite(self, size: int, busy_seconds: float, pragmas: tuple[str, ...], *, begin: str | None) -> AsyncEngine:
         if self.url.database:

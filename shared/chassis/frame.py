@@ -16,9 +16,12 @@ from shared.chassis.metrics import RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DeadlineExceeded
 from shared.resilience.asgi import WithinDeadline
+from shared.telemetry import record_error
 
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
+_GZIP = b"\x1f\x8b"
+"""How compressed bodies begin, and JSON cannot: they are for routes that unpack them."""
 _CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger()
@@ -129,7 +132,7 @@ class _Exchange:
             self._arrived = not message.get("more_body", False)
             if self._is_json:
                 self._json = self._json + body if self._json else body
-                if self._arrived and self._json:
+                if self._arrived and self._json and not self._json.startswith(_GZIP):
                     _check_json(self._json)
         return message
 
@@ -149,7 +152,7 @@ class _Exchange:
             if kind in handlers:
                 await self._respond(await handlers[kind](Request(self.scope, self.receive), error))
                 return
-        trace.get_current_span().record_exception(error)
+        record_error(trace.get_current_span(), error)
         log.error("request failed", method=self.scope["method"], path=self.scope["path"][:_LOGGED_PATH], exc_info=error)
         await self.refuse(Problem(500, "internal-error", "A defect of ours"))
 

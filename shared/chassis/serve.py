@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from opentelemetry.sdk.trace import TracerProvider
 
 from shared.chassis.database import DatabaseUnavailable
 from shared.chassis.migrations import SchemaUnknown
@@ -51,7 +52,7 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn
         app = create_app(settings)
     except (ConfigurationError, ConfigError) as error:
         _give_up(EX_CONFIG, f"bad configuration: {error}")
-    configure_tracing(settings.service, settings.instance, app.version)
+    traces = _configure_traces(settings, app)
     try:
         server = _Server(app, settings.drain_seconds)
         sockets = _listen(settings)
@@ -61,7 +62,21 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn
         _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
     except SystemExit:  # uvicorn's way to say that the start has failed
         _explain(app.state.chassis.start_failure)
+    traces.shutdown()
     sys.exit(0 if server.started else EX_TEMPFAIL)
+
+
+def _configure_traces(settings: ServiceSettings, app: FastAPI) -> TracerProvider:
+    try:
+        return configure_tracing(
+            settings.service,
+            settings.instance,
+            app.version,
+            metrics=app.state.chassis.metrics,
+            token=settings.otlp_token.get_secret_value(),
+        )
+    except ValueError as error:
+        _give_up(EX_CONFIG, f"bad configuration: {error}")
 
 
 class _Server(uvicorn.Server):

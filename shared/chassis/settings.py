@@ -36,6 +36,7 @@ class ServiceSettings(BaseSettings):
     nats_password: SecretStr = SecretStr("")
     prometheus_url: str = ""
     admin_token: SecretStr = Field(min_length=16)
+    otlp_token: SecretStr = SecretStr("")
     api_version: Literal["v1", "v2"] = "v1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(default=8.0, gt=0, le=120)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 
+from shared.telemetry import record_error
+
 _tracer = trace.get_tracer("holdfast.messaging")
 
 
@@ -28,6 +30,15 @@ def handling(subject: str, headers: Mapping[str, str], deliveries: int) -> Itera
     }
     parent = propagate.extract(dict(headers))
     with _tracer.start_as_current_span(
-        f"process {subject}", context=parent, kind=SpanKind.CONSUMER, attributes=attributes
-    ):
-        yield
+        f"process {subject}",
+        context=parent,
+        kind=SpanKind.CONSUMER,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except Exception as error:
+            record_error(span, error)
+            raise

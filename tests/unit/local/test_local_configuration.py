@@ -13,7 +13,7 @@ from supervisor.options import ServerOptions
 
 from infra.local import nats, secrets, supervisor
 from infra.local.errors import StackError
-from infra.local.programs import Program, base_environment, programs, replicas_at_start
+from infra.local.programs import Program, base_environment, others_at_start, programs
 from infra.local.settings import LocalSettings
 from infra.local.state import LONGEST_SOCKET_PATH, MARKER, StateDirectory
 
@@ -48,13 +48,15 @@ def test_every_slot_is_a_program_and_only_infrastructure_starts_by_itself(tmp_pa
     assert [name for name in names if name.startswith("payment-")] == [
         "payment-1", "payment-2", "payment-3", "payment-v2-1", "payment-v2-2",
     ]  # fmt: skip
-    assert [name for name in names if parser[f"program:{name}"]["autostart"] == "true"] == ["nats"]
+    assert [name for name in names if parser[f"program:{name}"]["autostart"] == "true"] == ["nats", "control-room-1"]
 
 
 def test_up_starts_as_many_replicas_as_the_settings_say(tmp_path: Path) -> None:
     settings = LocalSettings(replicas_payment=2, replicas_payment_v2=0)
-    started = replicas_at_start(settings, programs(settings, StateDirectory(tmp_path)))
-    assert [program.name for program in started] == ["order-1", "payment-1", "payment-2", "inventory-1"]
+    started = others_at_start(settings, programs(settings, StateDirectory(tmp_path)))
+    assert [program.name for program in started] == [
+        "control-room-1", "order-1", "payment-1", "payment-2", "inventory-1",
+    ]  # fmt: skip
 
 
 def test_no_secret_stands_in_the_supervisors_configuration(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_no_secret_stands_in_the_supervisors_configuration(tmp_path: Path) -> No
     values = [path.read_text() for path in state.secrets.rglob("*") if path.is_file()]
     assert values
     assert not [value for value in [*values, "s3cret-word"] if value in text]
-    assert "DATABASE_URL" not in text
+    assert text.count("DATABASE_URL=") == text.count("/control_room.sqlite") == 1
 
 
 def test_both_payment_versions_share_database_and_secrets_and_differ_in_version(tmp_path: Path) -> None:

@@ -34,7 +34,18 @@ def test_each_holder_has_the_secrets_of_the_contract_and_no_others(state: StateD
         "payment/card_sealing_private_key",
         "inventory/admin_token", "inventory/nats_password", "inventory/order_to_inventory_key",
         "operator/admin_token", "operator/nats_password",
+        "order/otlp_token", "payment/otlp_token", "inventory/otlp_token",
+        "control_room/admin_token", "control_room/order_otlp_token", "control_room/payment_otlp_token",
+        "control_room/inventory_otlp_token",
     }  # fmt: skip
+
+
+def test_every_sender_of_traces_has_a_token_of_its_own_that_the_control_room_knows(state: StateDirectory) -> None:
+    found = everything(state)
+    senders = ("order", "payment", "inventory")
+    assert len({found[f"{sender}/otlp_token"] for sender in senders}) == 3
+    for sender in senders:
+        assert found[f"control_room/{sender}_otlp_token"] == found[f"{sender}/otlp_token"]
 
 
 def test_directories_are_0700_and_files_0600(state: StateDirectory) -> None:

@@ -1,0 +1,173 @@
+"""Traces of a running platform: found by the trace id of an answer, whole, and never in the way."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from infra.local.harness import running_stack
+from infra.local.stack import LocalStack
+from tests.e2e.customers import order_body
+from tests.e2e.trace_flood import RATE, SECONDS, flood
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.slow
+
+QUEUE = 40
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A platform whose payment can be taken away, and whose services hold few spans back."""
+    command = f"env OTEL_BSP_MAX_QUEUE_SIZE={QUEUE} {{python}} -m services.{{module}}"
+    directory = tmp_path_factory.mktemp("traces") / ".local"
+    with running_stack(directory, replicas_payment_v2=0, service_command=command) as made:
+        yield made
+
+
+def place_order(stack: LocalStack) -> tuple[int, str, str]:
+    """The status, the trace id, and the order's id."""
+    response = httpx.post(
+        f"{stack.url('order')}/orders", json=order_body(), headers={"Idempotency-Key": uuid4().hex}, timeout=15
+    )
+    return response.status_code, response.headers["x-trace-id"], response.json().get("id", "")
+
+
+def trace_of(stack: LocalStack, trace_id: str) -> dict[str, Any] | None:
+    response = httpx.get(f"{stack.url('control-room')}/api/traces/{trace_id}", timeout=10)
+    return response.json()["data"][0] if response.status_code == 200 else None
+
+
+def operations(trace: dict[str, Any] | None) -> set[tuple[str, str]]:
+    if trace is None:
+        return set()
+    return {(trace["processes"][span["processID"]]["serviceName"], span["operationName"]) for span in trace["spans"]}
+
+
+def metric(stack: LocalStack, program: str, name: str) -> float:
+    lines = httpx.get(f"{stack.url(program)}/metrics", timeout=10).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+ONE_ORDER = {
+    ("order", "POST /orders"),
+    ("order", "createOrder"),
+    ("order", "checkInventory"),
+    ("order", "reserveInventory"),
+    ("order", "processPayment"),
+    ("order", "INSERT orders"),
+    ("inventory", "POST /availability"),
+    ("inventory", "POST /reservations"),
+    ("inventory", "INSERT reservations"),
+    ("inventory", "POST /reservations/{reservation_id}/commit"),
+    ("payment", "POST /process"),
+    ("payment", "INSERT payments"),
+}
+
+
+def test_an_order_is_found_by_its_trace_id_within_five_seconds_from_edge_to_database(stack: LocalStack) -> None:
+    status, trace_id, order_id = place_order(stack)
+    assert status == 201
+    until(lambda: operations(trace_of(stack, trace_id)) >= ONE_ORDER, seconds=5)
+    trace = trace_of(stack, trace_id)
+    assert trace is not None
+    spans = {span["spanID"]: span for span in trace["spans"]}
+    roots = [span["operationName"] for span in spans.values() if not span["references"]]
+    assert roots == ["POST /orders"]
+    assert all(span["references"][0]["spanID"] in spans for span in spans.values() if span["references"])
+    events = {field["value"] for span in spans.values() for log in span["logs"] for field in log["fields"]}
+    assert {"Inventory checked", "Inventory reserved", "Payment processed"} <= events
+    tags = {(tag["key"], tag["value"]) for span in spans.values() for tag in span["tags"]}
+    assert ("order.id", order_id) in tags
+    text = str(trace)
+    assert "4242424242424242" not in text
+    assert "ada" not in {str(value) for _, value in tags}
+
+
+def test_an_order_placed_while_payment_was_away_shows_its_settlement_in_the_same_trace(stack: LocalStack) -> None:
+    stack.scale("payment", 0)
+    try:
+        status, trace_id, order_id = place_order(stack)
+        assert status == 202
+        until(lambda: ("order", "processPayment") in operations(trace_of(stack, trace_id)), seconds=5)
+    finally:
+        stack.scale("payment", 1)
+    settled = {
+        ("payment", "process payments.requested"),
+        ("payment", "INSERT payments"),
+        ("order", "process payments.settled"),
+        ("inventory", "POST /reservations/{reservation_id}/commit"),
+    }
+    until(lambda: operations(trace_of(stack, trace_id)) >= settled, seconds=30)
+    trace = trace_of(stack, trace_id)
+    assert trace is not None
+    [failed] = [span for span in trace["spans"] if span["operationName"] == "processPayment"]
+    assert {"key": "error", "type": "bool", "value": True} in failed["tags"]
+    events = {field["value"] for log in failed["logs"] for field in log["fields"] if field["key"] == "event"}
+    assert "resilience.FallbackAnswered" in events
+    assert httpx.get(f"{stack.url('order')}/orders/{order_id}").json()["state"] == "CONFIRMED"
+
+
+def test_while_the_receiver_hangs_no_request_fails_drops_are_counted_and_it_recovers(stack: LocalStack) -> None:
+    dropped = "otlp_export_dropped_spans_total"
+    assert metric(stack, "order-1", dropped) == 0
+    stack.kill("control-room-1", "STOP")
+    try:
+        assert [place_order(stack)[0] for _ in range(12)] == [201] * 12
+        until(lambda: metric(stack, "order-1", dropped) > 0)
+    finally:
+        stack.kill("control-room-1", "CONT")
+    for program in ("order-1", "payment-1", "inventory-1"):  # what is full drops the next order's spans
+        until(lambda program=program: metric(stack, program, "otlp_export_queue_spans") == 0, seconds=30)
+    stack.wait_ready("control-room-1")
+    _, trace_id, _ = place_order(stack)
+    until(lambda: operations(trace_of(stack, trace_id)) >= ONE_ORDER, seconds=30)
+
+
+def test_a_receiver_that_is_killed_is_back_with_the_traces_that_it_had_and_takes_new_ones(stack: LocalStack) -> None:
+    _, before, _ = place_order(stack)
+    until(lambda: operations(trace_of(stack, before)) >= ONE_ORDER)
+    stack.kill("control-room-1", "KILL")
+    assert place_order(stack)[0] == 201
+    stack.wait_ready("control-room-1")
+    assert operations(trace_of(stack, before)) >= ONE_ORDER
+    _, after, _ = place_order(stack)
+    until(lambda: operations(trace_of(stack, after)) >= ONE_ORDER, seconds=30)
+
+
+def test_nobody_without_a_token_adds_spans(stack: LocalStack) -> None:
+    response = httpx.post(f"{stack.url('control-room')}/v1/traces", json={"resourceSpans": []})
+    assert response.status_code == 401
+
+
+async def test_ten_thousand_spans_a_second_are_taken_or_counted_in_bounded_memory_and_orders_go_on(
+    stack: LocalStack,
+) -> None:
+    [pid] = stack.pids("control-room-1").values()
+    flooding = asyncio.create_task(flood(stack.url("control-room"), stack.secret("order", "otlp_token"), pid))
+    statuses = []
+    while not flooding.done():
+        statuses.append((await asyncio.to_thread(place_order, stack))[0])
+        await asyncio.sleep(1)
+    went = await flooding
+    assert set(statuses) == {201}
+    assert set(went.statuses) <= {200, 503}
+    assert went.peak < 400e6
+    assert sorted(went.health)[len(went.health) // 2] < 0.5
+
+    def unaccounted() -> float:
+        came, kept, left, shed, held = (
+            metric(stack, "control-room-1", f"otlp_{name}")
+            for name in (
+                *("spans_received_total", "spans_stored_total", "spans_sampled_out_total", "spans_dropped_total"),
+                "queue_spans",
+            )
+        )
+        assert came >= RATE * SECONDS
+        return came - kept - left - shed - held
+
+    await asyncio.to_thread(until, lambda: metric(stack, "control-room-1", "otlp_queue_spans") == 0)
+    assert unaccounted() == 0
