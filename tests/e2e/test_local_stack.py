@@ -32,7 +32,7 @@ def get(url: str) -> dict[str, Any]:
 
 def test_every_default_replica_and_the_broker_are_ready_after_up(stack: LocalStack) -> None:
     ready = {program.name for program in stack.status() if program.ready}
-    assert ready == {"nats", "order-1", "payment-1", "payment-v2-1", "inventory-1"}
+    assert ready == {"nats", "control-room-1", "order-1", "payment-1", "payment-v2-1", "inventory-1"}
     assert all(program.well for program in stack.status())
 
 
