@@ -24,10 +24,11 @@ from shared.chassis.resilience_views import (
 )
 from shared.resilience import CircuitBreaker, IllegalTransitionError, Pipeline, Registry
 from shared.resilience.errors import FaultRefused
-from shared.resilience.faults import LONGEST_SECONDS, Fault
+from shared.resilience.faults import LONGEST_SECONDS, Fault, FaultSnapshot
 from shared.resilience.settings import parse_duration
 
 _LONGEST_WAIT_SECONDS = 3_600.0
+_SHORTEST_SECONDS = 0.1
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ class FaultRequest(BaseModel):
     error: str | None = Field(default=None, max_length=200)
     result: Any = None
     rate: float | None = Field(default=None, gt=0, le=1)
-    seconds: float = Field(gt=0, le=LONGEST_SECONDS)
+    seconds: float = Field(ge=_SHORTEST_SECONDS, le=LONGEST_SECONDS)
 
     def fault(self) -> Fault:
         """The fault that is asked for. Raises a 422 that names the field."""
@@ -185,7 +186,8 @@ def _add_faults(router: APIRouter, registry: Registry) -> None:
             raise Problem(409, "fault-refused", "Fault refused", str(error)) from None
         log.warning("fault injected", pipeline=pipeline.name, fault=fault.what, seconds=request.seconds)
         response.headers["Location"] = f"/admin/resilience/{pipeline.name}/faults/{fault_id}"
-        return next(fault_view(active) for active in pipeline.faults.snapshot() if active.id == fault_id)
+        over = FaultSnapshot(fault_id, fault, 0.0, 0)  # a process that stood still has let its time pass
+        return fault_view(next((each for each in pipeline.faults.snapshot() if each.id == fault_id), over))
 
     @router.delete(path)
     async def clear_faults(instance: InstanceName) -> Cleared:

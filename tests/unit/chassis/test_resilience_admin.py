@@ -296,6 +296,7 @@ async def test_a_fault_is_injected_seen_and_cleared(http: httpx.AsyncClient, reg
         ({"latency": "1s"}, ["seconds"]),
         ({"latency": "1s", "seconds": 0}, ["seconds"]),
         ({"latency": "1s", "seconds": 601}, ["seconds"]),
+        ({"latency": "1s", "seconds": 1e-9}, ["seconds"]),  # over before anything could suffer it
         ({"latency": "soon", "seconds": 1}, ["latency"]),
         ({"seconds": 1}, ["body"]),
         ({"error": "httpx.Nothing", "seconds": 1}, ["error"]),
