@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from infra.local.harness import settings_for
-from infra.local.prometheus import TOOLS
 from infra.local.settings import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
