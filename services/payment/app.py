@@ -24,7 +24,7 @@ from shared.messaging import Broker, RedeliveryPolicy, Worker
 
 VERSION = "1.0.0"
 VERSION_HEADER = b"x-api-version"
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 _DESCRIPTION = (
     "Charges cards once a payment key and gives back. Two versions run side by side: v2 adds `risk_score` and "
     "`network_reference`; the header `x-api-version` of every answer names the version that gave it."
@@ -35,7 +35,7 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     """The payment service as an ASGI application."""
     clock = clock or SystemClock()
     chassis = Chassis(
-        settings, version=VERSION, migrations=_MIGRATIONS, title="Holdfast payment", description=_DESCRIPTION
+        settings, version=VERSION, migrations=MIGRATIONS, title="Holdfast payment", description=_DESCRIPTION
     )
     switch = BehaviourSwitch(settings.behaviour())
     random = Random(settings.card_network_seed)  # noqa: S311 - latencies, not secrets
