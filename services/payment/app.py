@@ -20,7 +20,7 @@ from services.payment.sealing import CardOpener
 from services.payment.settings import PaymentSettings
 from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import Clock, SystemClock
-from shared.messaging import Broker, RedeliveryPolicy, Worker
+from shared.messaging import Broker, Limits, RedeliveryPolicy, Worker
 
 VERSION = "1.0.0"
 VERSION_HEADER = b"x-api-version"
@@ -45,7 +45,13 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     payments = Payments(records, gateway, chassis.metrics)
     opener = CardOpener(settings.card_sealing_private_key)
     password = settings.nats_password.get_secret_value()
-    broker = Broker(settings.nats_url, user=settings.service, password=password, name=settings.instance)
+    broker = Broker(
+        settings.nats_url,
+        user=settings.service,
+        password=password,
+        name=settings.instance,
+        limits=Limits(replicas=settings.nats_replicas),
+    )
     if broker.configured:
         _work_off_the_queue(chassis, settings, broker, QueueWorker(payments, opener, broker))
 

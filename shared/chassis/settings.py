@@ -74,6 +74,7 @@ class ServiceSettings(DatabaseSettings):
 
     nats_url: str = ""
     nats_password: SecretStr = SecretStr("")
+    nats_replicas: int = Field(default=1, ge=1, le=5)
     prometheus_url: str = ""
     admin_token: SecretStr = Field(min_length=16)
     otlp_token: SecretStr = SecretStr("")
