@@ -146,14 +146,15 @@ def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> 
 
 def test_what_runs_is_scraped_and_what_is_scaled_away_is_not_while_prometheus_goes_on(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
-    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"}
+    room = {"control-room-1": "1"}
+    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == running, 30)
     stack.kill("inventory-1", "STOP")
     until(lambda: targets(stack)["inventory-1"] == "0", 30)
     stack.kill("inventory-1", "CONT")
     stack.scale("payment", 2)
     stack.scale("payment-v2", 0)
-    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"}
+    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == rest, 30)
     stack.scale("payment-v2", 1)
     assert stack.pids("prometheus") == before
