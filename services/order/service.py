@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from opentelemetry import trace
 
 from services.order import tables
+from services.order.call_metrics import CallMetrics
 from services.order.checkout import Checkout
 from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
@@ -58,6 +59,7 @@ class Service:
         )
         self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
         self.metrics = OrderMetrics(chassis.metrics)
+        self.calls = CallMetrics(chassis.metrics)
         lease_ms = int(settings.lease_seconds * 1000)
         self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=lease_ms, ended=self.metrics.ended)
         self.tracer = trace.get_tracer("holdfast.order")
@@ -118,4 +120,4 @@ class Service:
 
     def _client(self, service: str, url: str, transport: httpx.AsyncBaseTransport) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), transport)
+        return ServiceClient(service, url, TokenSigner("order", service, key), transport, self.calls.edge(service))
