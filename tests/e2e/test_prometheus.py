@@ -166,14 +166,15 @@ def test_a_latency_bucket_leads_to_a_trace_that_the_control_room_has(stack: Loca
 
 def test_what_runs_is_scraped_and_what_is_scaled_away_is_not_while_prometheus_goes_on(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
-    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"}
+    room = {"control-room-1": "1"}
+    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == running, 30)
     stack.kill("inventory-1", "STOP")
     until(lambda: targets(stack)["inventory-1"] == "0", 30)
     stack.kill("inventory-1", "CONT")
     stack.scale("payment", 2)
     stack.scale("payment-v2", 0)
-    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"}
+    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == rest, 30)
     stack.scale("payment-v2", 1)
     assert stack.pids("prometheus") == before
