@@ -70,8 +70,8 @@ replay-dead-letters: packages ## send one again: ID=...
 	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
 
 .PHONY: test lint types ci
-test: dev ## all tests: ARGS="-k reviver"
-	@$(PYTHON_) -m pytest $(ARGS)
+test: dev ## all tests, shared out among workers: ARGS="-k reviver"
+	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 lint: dev ## ruff and the import rules
 	@.venv/bin/ruff check .
