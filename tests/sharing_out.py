@@ -17,7 +17,8 @@ _MOST_WORKERS = 4
 
 _COMMON_PLATFORM = "the common platform"
 _ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api")
-_HEAVY = ("test_killing", "test_payment_down", "test_traces", "test_prometheus", "test_on_postgres", "test_fuzzing")
+_HEAVY = ("test_killing", "test_payment_down", "test_traces")
+_LONG = ("test_prometheus", "test_on_postgres", "test_local_stack_trouble", "test_fuzzing")
 
 
 def _file(name: str) -> str:
@@ -26,7 +27,7 @@ def _file(name: str) -> str:
 
 _PIECES = {_file(name): _COMMON_PLATFORM for name in _ON_THE_COMMON_PLATFORM}
 _ONE_AT_A_TIME = frozenset([_COMMON_PLATFORM, *map(_file, _HEAVY)])
-_ORDER = {file: place for place, file in enumerate(map(_file, [*_HEAVY, *_ON_THE_COMMON_PLATFORM]))}
+_ORDER = {file: place for place, file in enumerate(map(_file, [*_HEAVY, *_LONG, *_ON_THE_COMMON_PLATFORM]))}
 
 
 class PieceScheduling(LoadFileScheduling):
