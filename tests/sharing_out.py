@@ -6,6 +6,7 @@ goes, or that measure its times, are never at work at the same time: each has on
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 _MOST_WORKERS = 4
-"""Each worker starts databases, brokers and platforms: more of them cost more than they bring."""
+"""One more than there are cores, as tests wait a lot; but each starts databases, brokers and platforms of its own."""
 
 _COMMON_PLATFORM = "the common platform"
 _ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api")
@@ -22,6 +23,8 @@ _LONG = ("test_prometheus", "test_on_postgres", "test_local_stack_trouble", "tes
 
 
 def _file(name: str) -> str:
+    if not Path(__file__).with_name("e2e").joinpath(f"{name}.py").exists():
+        raise FileNotFoundError(f"tests/e2e/{name}.py, which tests/sharing_out.py tells where to run")
     return f"tests/e2e/{name}.py"
 
 
@@ -57,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return min(len(os.sched_getaffinity(0)) + 1, _MOST_WORKERS)
 
 
 @pytest.hookimpl(optionalhook=True)
