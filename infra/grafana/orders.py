@@ -20,11 +20,11 @@ _FUNNEL = Section(
     (
         bars(
             About(
-                "From request to sale",
-                "How many got so far in the time shown. Between two bars is what was refused, declined or is waiting.",
+                "From answer to sale",
+                "How many requests for orders were answered, and how many got so far, in the time shown.",
                 "short",
             ),
-            Query(_many(f"http_requests_total{{{POSTED}}}"), "asked for"),
+            Query(_many("orders_total"), "answered"),
             Query(_many('reservations_total{outcome="held"}'), "stock held"),
             Query(_many('payments_total{outcome="captured"}'), "paid"),
             Query(_many('orders_ended_total{state="CONFIRMED"}'), "confirmed"),

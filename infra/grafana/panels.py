@@ -68,13 +68,13 @@ class About:
 
 
 def zero(expr: str, **labels: str) -> str:
-    """`expr`, or 0 where it has no series: nothing of the kind has happened."""
-    return f"{expr} or {_labelled('vector(0)', labels)}"
+    """`expr`, or 0 when it has no series at all: nothing of the kind has happened."""
+    return _instead(expr, 0, labels)
 
 
 def unknown(expr: str, **labels: str) -> str:
-    """`expr`, or -1 where it has no series: whoever would measure it does not run."""
-    return f"{expr} or {_labelled('vector(-1)', labels)}"
+    """`expr`, or -1 when it has no series at all: whoever would measure it does not run."""
+    return _instead(expr, -1, labels)
 
 
 def lines(
@@ -225,7 +225,9 @@ def _last() -> common.ReduceDataOptions:
     return common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
 
 
-def _labelled(expr: str, labels: Mapping[str, str]) -> str:
-    for name, value in labels.items():
-        expr = f'label_replace({expr}, "{name}", "{value}", "", "")'
-    return expr
+def _instead(expr: str, value: int, labels: Mapping[str, str]) -> str:
+    other = f"vector({value})"
+    for name, label in labels.items():
+        other = f'label_replace({other}, "{name}", "{label}", "", "")'
+    # on (): any series on the left rules out the one on the right, whatever their labels
+    return f"{expr} or on () {other}"

@@ -12,6 +12,7 @@ from infra.grafana.expressions import breaker_state, quantile
 from infra.grafana.sources import RATE
 
 _CLIENT = "http_client_request_duration_seconds"
+_NOT_HANDLED = ',outcome!="ack"'
 _CUSTOMERS = 'service="order",handler=~"/orders.*"'
 
 
@@ -22,6 +23,10 @@ def _edge(expr: str, caller: str, callee: str) -> str:
 
 def _messages(subject: str, where: str = "") -> str:
     return f'sum(rate(messages_total{{subject="{subject}"{where}}}[{RATE}]))'
+
+
+def _unhandled(subject: str) -> str:
+    return f"{_messages(subject, _NOT_HANDLED)} / ({_messages(subject)} > 0)"
 
 
 def rates() -> str:
@@ -39,24 +44,18 @@ def rates() -> str:
 
 def error_shares() -> str:
     """The share of the calls on an edge that failed or were given up. A message that comes again has failed."""
-    failed, cut = f'{_CLIENT}_count{{outcome!="answered"}}', f"{_CLIENT}_count"
+    bad, every = f'{_CLIENT}_count{{outcome!="answered"}}', f"{_CLIENT}_count"
     customers = f"sum(rate(http_requests_total{{{_CUSTOMERS}}}[{RATE}]))"
     network = f"sum(rate(card_network_calls_total[{RATE}]))"
     lost = f'sum(rate(card_network_calls_total{{outcome=~"timeout|unavailable"}}[{RATE}]))'
     refused = f'(sum(rate(http_requests_total{{{_CUSTOMERS},status=~"5.."}}[{RATE}])) or vector(0))'
     return " or ".join(
         (
-            f"sum by (service, to) (rate({failed}[{RATE}])) / (sum by (service, to) (rate({cut}[{RATE}])) > 0)",
+            f"sum by (service, to) (rate({bad}[{RATE}])) / (sum by (service, to) (rate({every}[{RATE}])) > 0)",
             _edge(f"{refused} / ({customers} > 0)", "customers", "order"),
             _edge(f"{lost} / ({network} > 0)", "payment", "card network"),
-            *(
-                _edge(f"{_messages(subject, again)} / ({_messages(subject)} > 0)", caller, callee)
-                for subject, caller, callee in (
-                    ("payments.requested", "order", "payment (queue)"),
-                    ("payments.settled", "payment", "order (queue)"),
-                )
-                for again in (',outcome!="ack"',)
-            ),
+            _edge(_unhandled("payments.requested"), "order", "payment (queue)"),
+            _edge(_unhandled("payments.settled"), "payment", "order (queue)"),
         )
     )
 
