@@ -24,7 +24,7 @@ from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
-from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
+from shared.messaging import Broker, Limits, NatsTransitionStore, Outbox, Worker
 from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
 
@@ -55,6 +55,7 @@ class Service:
             user=settings.service,
             password=settings.nats_password.get_secret_value(),
             name=settings.instance,
+            limits=Limits(replicas=settings.nats_replicas),
         )
         self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
         self.metrics = OrderMetrics(chassis.metrics)
