@@ -21,7 +21,7 @@ from infra.grafana.panels import (
 from infra.grafana.sources import RANGE
 
 _OUTCOMES = "prediction_outcomes_total"
-_LIKELY = ((0.5, YELLOW), (0.8, RED))
+_LIKELY = ((0.5, YELLOW), (0.7, RED))
 
 
 def _hits(outcomes: str) -> str:

@@ -11,7 +11,7 @@ from infra.grafana.expressions import (
     requests,
 )
 from infra.grafana.pages import Page, Section, instance_variable, service_variable
-from infra.grafana.panels import GREEN, ORANGE, RED, YELLOW, About, Query, lines, number, states, zero
+from infra.grafana.panels import GREEN, ORANGE, RED, UNKNOWN, YELLOW, About, Query, lines, number, states, unknown, zero
 from infra.grafana.sources import RATE
 
 _HERE = 'service=~"$service",instance=~"$instance"'
@@ -35,6 +35,7 @@ _NOW = Section(
         number(
             About("Running for", "Since the youngest replica started.", "s"),
             Query(f"min(time() - process_start_time_seconds{{{_JOB}}})", "youngest"),
+            width=3,
             height=6,
         ),
         number(
@@ -45,14 +46,24 @@ _NOW = Section(
                 zero(f'count(resilience4j_circuitbreaker_state{{{_HERE},state=~"open|half_open|forced_open"}} == 1)'),
                 "now",
             ),
+            width=3,
             height=6,
             steps=((1, ORANGE),),
         ),
         number(
             About("Faults on purpose", "Faults that are injected into these replicas now.", "none"),
             Query(zero(f"sum(faults_active{{{_HERE}}})"), "faults"),
+            width=3,
             height=6,
             steps=((1, YELLOW),),
+        ),
+        number(
+            About("Failure probability", "How likely it is to fail soon; unknown without a predictor.", "percentunit"),
+            Query(unknown('max(failure_probability{service=~"$service"})'), "soon"),
+            width=3,
+            height=6,
+            steps=((0.5, YELLOW), (0.7, RED)),
+            words=UNKNOWN,
         ),
     ),
 )
