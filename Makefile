@@ -85,6 +85,10 @@ types: dev ## mypy --strict
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
 
+.PHONY: dashboards
+dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
+	@$(PYTHON_) -m infra.grafana.generate
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
