@@ -110,6 +110,7 @@ def test_a_start_that_cannot_succeed_says_why_in_one_line_and_by_its_exit_code(s
         expected = [
             (start(ADMIN_TOKEN="hunter2", INSTANCE="hunter2 hunter2"), 78, "ADMIN_TOKEN: "),
             (start(DATABASE_URL="postgres://root:hunter2@db/x"), 78, "DATABASE_URL: "),
+            (start(OTEL_TRACES_SAMPLER="sometimes"), 78, "OTEL_TRACES_SAMPLER: must be one of always_on, "),
             (start(PORT=port), 75, f"127.0.0.1:{port}: Address already in use"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/file/db"), 75, "unable to open database file"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/newer.sqlite"), 78, "at revision 0099, newer than"),
