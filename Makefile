@@ -84,6 +84,7 @@ types: dev ## mypy --strict
 .PHONY: rules
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
+	@$(PYTHON_) -m infra.kubernetes.rules
 
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
