@@ -84,6 +84,7 @@ types: dev ## mypy --strict
 .PHONY: rules
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
+	@$(PYTHON_) -m infra.kubernetes.rules
 
 .PHONY: dashboards
 dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
