@@ -106,7 +106,9 @@ def _breaker(check: Breaker, recording: Recording, window: tuple[float, float]) 
     reached = sorted(
         {
             state
-            for states in recording.breaker_states(check.breaker).values()
+            for name in recording.breakers()
+            if fnmatch(name, check.breaker)
+            for states in recording.breaker_states(name).values()
             for (at, state), until in zip(states, [*(at for at, _ in states[1:]), end], strict=True)
             if at <= end and until >= window[0]
         }
