@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Session:
         self.breached = ""
         self._scaled: dict[str, int] = {}
         self._armed = threading.Event()
+        self._at_lift: list[Callable[[], None]] = []
 
     # -- before and after
 
@@ -78,10 +79,18 @@ class Session:
         self.recording.mark(time.time(), "fault", text)
         yield
 
+    def at_lift(self, end: Callable[[], None]) -> None:
+        """Call that, once, when the faults are ended: for what no target knows."""
+        self._at_lift.append(end)
+
     def lift(self) -> None:
         """End all faults, everywhere. Harmless when there is none."""
         self._armed.clear()
-        self.target.clear()
+        try:
+            while self._at_lift:
+                self._at_lift.pop()()
+        finally:
+            self.target.clear()
         if self.recording.first("fault") is not None and self.recording.first("lift") is None:
             self.recording.mark(time.time(), "lift", "every fault is ended")
 

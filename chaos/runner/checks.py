@@ -1,5 +1,6 @@
 """Examines the recording of a run: did the fault bite, was what should be seen to be seen?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -109,8 +110,7 @@ def _breaker(check: Breaker, recording: Recording, window: tuple[float, float]) 
             for name in recording.breakers()
             if fnmatch(name, check.breaker)
             for states in recording.breaker_states(name).values()
-            for (at, state), until in zip(states, [*(at for at, _ in states[1:]), end], strict=True)
-            if at <= end and until >= window[0]
+            for state in _states_in(states, window[0], end)
         }
     )
     seen = ", ".join(reached) or "never shown"
@@ -136,9 +136,16 @@ def amplification(recording: Recording, pipeline: str, start: float, end: float)
 
 
 def _alert(check: Alert, recording: Recording, window: tuple[float, float]) -> Finding:
-    states = [state for at, state in recording.alerts.get(check.alert, []) if at <= window[1] + _LAG_SECONDS]
-    raised = [state for state in states if state in ("pending", "firing")]
-    return Finding(f"alert {check.alert} is raised", ", ".join(states) or "never", bool(raised))
+    end = window[1] + _LAG_SECONDS
+    states = _states_in(recording.alerts.get(check.alert, []), window[0], end)
+    raised = bool({"pending", "firing"} & set(states))
+    return Finding(f"alert {check.alert} is raised", ", ".join(states) or "never", raised)
+
+
+def _states_in(states: list[tuple[float, str]], start: float, end: float) -> list[str]:
+    """The states that held at some moment from `start` to `end`; each holds until the next one."""
+    untils = [*(at for at, _ in states[1:]), math.inf]
+    return [state for (at, state), until in zip(states, untils, strict=True) if at <= end and until > start]
 
 
 def _sent(recording: Recording, window: tuple[float, float], after: float) -> list[Order]:

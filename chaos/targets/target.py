@@ -1,7 +1,7 @@
 """What an experiment needs of the place where the platform runs, whichever place that is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,15 @@ class Program:
     name: str
     state: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """How the operator reaches NATS."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
 
 
 class Target(Protocol):
@@ -77,6 +86,9 @@ class Target(Protocol):
 
     def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
         """Switch the mesh's fault filter on one route (`path`, `delay_ms`, `delay_percent`, `abort_status`, ...)."""
+
+    def broker(self) -> Broker:
+        """NATS, as the operator reaches it."""
 
     def ask(self, replica: Replica, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call an admin route of a replica with the operator's token; returns its JSON."""
