@@ -69,6 +69,19 @@ dead-letters: packages ## messages that could not be handled
 replay-dead-letters: packages ## send one again: ID=...
 	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
 
+.PHONY: chaos gameday chaos-schedule chaos-stop
+chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
+	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(CHAOS)
+
+gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="control payment-down"
+	@$(PYTHON_) -m chaos gameday $(SCENARIOS) $(CHAOS)
+
+chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
+	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
+
+chaos-stop: chaos-packages ## end the experiment that runs, and every fault everywhere
+	@$(PYTHON_) -m chaos stop $(CHAOS)
+
 .PHONY: test lint types ci
 test: dev ## all tests, shared out among workers: ARGS="-k reviver"
 	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
@@ -114,7 +127,10 @@ bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH
 ci: ## what a submission must pass
 	@bash .ci/run
 
-.PHONY: packages dev
+.PHONY: packages chaos-packages dev
+chaos-packages:
+	@$(BOOTSTRAP) chaos
+
 packages:
 	$(if $(filter-out local,$(STACK)),$(error STACK=$(STACK): only the stack 'local' can be started from here))
 	@$(BOOTSTRAP) $(PACKAGES)
