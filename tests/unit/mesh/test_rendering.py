@@ -100,7 +100,7 @@ def test_a_placeholder_that_means_nothing_is_named() -> None:
     "numbers", [{"delay_percent": 101}, {"delay_percent": 10}, {"abort_percent": 5, "abort_status": 200}]
 )
 def test_a_fault_out_of_range_is_refused(numbers: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="delay_percent|delay_ms|abort_status"):
+    with pytest.raises(ValueError, match=r"delay_percent|delay_ms|abort_status"):
         Fault(Route("payment", "/process"), **numbers)
 
 
