@@ -23,6 +23,7 @@ from infra.local.state import StateDirectory
 from infra.mesh import faults
 from infra.mesh.traffic import Traffic, load
 from tests.fixtures.envoy import Answer, Mesh, Replica, command, running_mesh
+from tests.fixtures.waiting import until
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
@@ -123,9 +124,7 @@ async def test_a_replica_that_is_not_ready_gets_nothing(mesh: Mesh, client: aioh
     def left_out() -> bool:
         return any(m.port == unready.port and m.failed for m in mesh.admin.members())
 
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(left_out):
-            await asyncio.sleep(0.02)
+    await asyncio.to_thread(until, left_out)
     before = len(unready.asked)
     for _ in range(20):
         assert (await ask(client, mesh.url("payment") + "/process", "POST", json={}))[0] == 200

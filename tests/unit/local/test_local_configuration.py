@@ -86,9 +86,7 @@ def test_without_a_mesh_the_replicas_share_the_services_port_and_there_is_no_env
     assert "program:envoy" not in parser
 
 
-def test_where_there_is_no_envoy_the_stack_is_as_without_a_mesh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_binary_the_stack_is_as_without_a_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.local.envoy.available", lambda: False)
     parser = rendered(state_in(tmp_path), LocalSettings(mesh="envoy"))
     assert environment(parser, "payment-1")["SERVICE_PORT"] == "8081"
