@@ -101,6 +101,10 @@ bench-retries: dev ## what a half-failing dependency is asked, by naive retries 
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
 	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
 
+.PHONY: bench-mesh
+bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
+	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
+
 ci: ## what a submission must pass
 	@bash .ci/run
 
