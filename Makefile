@@ -115,7 +115,10 @@ bench-resilience: ## what the resilience library costs, beside six others doing 
 bench-retries: dev ## what a half-failing dependency is asked, by naive retries and by ours
 	@$(PYTHON_) -m tests.bench.bench_retry_storm $(ARGS)
 
-.PHONY: bench-frame
+.PHONY: bench-telemetry bench-frame
+bench-telemetry: dev ## orders a second with traces, metrics and logs, beside the same platform without: ARGS="--pairs 20"
+	@$(PYTHON_) -m tests.bench.bench_telemetry $(ARGS)
+
 bench-frame: ## what frame, logs, metrics and tracing cost a request, beside OpenTelemetry's instrumentation
 	@$(BOOTSTRAP) bench
 	@.local/bench/bin/python -m tests.bench.bench_frame $(ARGS)

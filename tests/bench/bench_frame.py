@@ -28,11 +28,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.types import Scope
 
-from shared.chassis import frame
 from shared.chassis.admission import Admission, Priorities
 from shared.chassis.frame import Frame
 from shared.chassis.metrics import RequestMetrics
-from shared.telemetry import configure_logs
+from shared.telemetry import configure_logs, remarks
 
 _REQUESTS = 200
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
@@ -185,7 +184,7 @@ def main(rounds: int) -> None:
     best = dict.fromkeys(cases, float("inf"))
     for _ in range(rounds):
         for name, case in cases.items():
-            frame.log = logger(logging.INFO if case.log else logging.ERROR)
+            remarks.log = logger(logging.INFO if case.log else logging.ERROR)
             best[name] = min(best[name], asyncio.run(seconds_each(made[name][0], _REQUESTS)))
     sys.stdout.write(f"{'':24} {'us':>7} {'ratio':>6} {'spans':>6}\n")
     for name, seconds in best.items():
