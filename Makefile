@@ -103,6 +103,14 @@ rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symp
 dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
 	@$(PYTHON_) -m infra.grafana.generate
 
+.PHONY: manifests
+manifests: dev ## build both overlays of Kubernetes into .local/manifests, and check every document
+	@mkdir -p .local/manifests
+	@for overlay in dev production; do \
+		.venv/bin/kubectl kustomize infra/kubernetes/overlays/$$overlay >.local/manifests/$$overlay.yaml; \
+		echo ".local/manifests/$$overlay.yaml"; done
+	@$(PYTHON_) -m pytest -q tests/unit/manifests $(ARGS)
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
