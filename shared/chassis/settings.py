@@ -43,6 +43,7 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=65_536, ge=1_024)
     request_seconds: float = Field(default=10.0, gt=0, le=120)
     max_requests: int = Field(default=1_024, ge=1)
+    fault_injection: Literal["on", "off"] = "off"
 
     @field_validator("database_url")
     @classmethod

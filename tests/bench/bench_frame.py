@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from starlette.types import Scope
 
 from shared.chassis import frame
 from shared.chassis.admission import Admission, Priorities
+from shared.chassis.faults.http import HttpFaults
 from shared.chassis.frame import Frame
 from shared.chassis.metrics import RequestMetrics
 from shared.telemetry import configure_logs
@@ -66,6 +68,7 @@ def application(*, telemetry: bool = False, frame: bool = False, metrics: bool =
             admission=Admission(512, registry),
             priorities=Priorities({}),
             metrics=(RequestMetrics if metrics else NoMetrics)("bench", registry),
+            faults=HttpFaults(Random(1)),
             max_body_bytes=65_536,
             request_seconds=10.0,
         )
