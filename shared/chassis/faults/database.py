@@ -15,6 +15,7 @@ from shared.chassis.faults.requests import DatabaseFault
 from shared.chassis.sqlite_driver import is_in_its_thread, is_wanted
 
 _LOOK_SECONDS = 0.02
+_READS = ("SELECT", "SHOW", "VALUES", "PRAGMA")
 
 _SQLITE_ERRORS = {
     "locked": ("database is locked", sqlite3.SQLITE_BUSY),
@@ -91,5 +92,5 @@ class DatabaseFaults(Kind[DatabaseFault]):
 def _concerns(request: DatabaseFault, statement: str) -> bool:
     if request.statements == "any":
         return True
-    is_read = statement.lstrip()[:6].upper() == "SELECT"
+    is_read = statement.lstrip()[:6].upper().startswith(_READS)
     return is_read == (request.statements == "read")

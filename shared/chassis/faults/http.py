@@ -45,8 +45,7 @@ class HttpFaults(Kind[HttpFault]):
                     continue
                 fault.strike()
                 request = fault.request
-                seconds = (request.latency_ms + request.jitter_ms * self._random.random()) / 1000
-                if seconds and await fault.pause(seconds):
+                if (delay := self._delay(request)) and await fault.pause(delay):
                     continue  # it ended, and with it what it would have done
                 if request.abort:
                     await self._cut(scope, receive)
@@ -62,6 +61,10 @@ class HttpFaults(Kind[HttpFault]):
         if not path.startswith(request.path) or request.method not in (None, scope["method"]):
             return False
         return not _is_spared(path) and self.draw(request.rate)
+
+    def _delay(self, request: HttpFault) -> float:
+        jitter = request.jitter_ms * self._random.random() if request.jitter_ms else 0.0
+        return (request.latency_ms + jitter) / 1000
 
     async def _cut(self, scope: Scope, receive: Receive) -> None:
         ends = (scope.get("client"), scope.get("server"))

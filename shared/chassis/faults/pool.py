@@ -9,6 +9,7 @@ from shared.chassis.faults.active import Active, Kind
 from shared.chassis.faults.requests import PoolFault
 
 _ASK_AGAIN_SECONDS = 0.05
+_CLOSE_SECONDS = 0.5
 
 
 class PoolFaults(Kind[PoolFault]):
@@ -40,8 +41,10 @@ class PoolFaults(Kind[PoolFault]):
                 await fault.pause(_ASK_AGAIN_SECONDS)
 
     async def close(self) -> None:
-        """Wait for the connections; who still queues for one is told to stop."""
-        holders = list(self._holders)
-        for holder in holders:
+        """Wait for the connections; who still queues for one after a moment is told to stop."""
+        if not self._holders:
+            return
+        _, queueing = await asyncio.wait(self._holders, timeout=_CLOSE_SECONDS)
+        for holder in queueing:
             holder.cancel()
-        await asyncio.gather(*holders, return_exceptions=True)
+        await asyncio.gather(*queueing, return_exceptions=True)
