@@ -19,6 +19,7 @@ from shared.chassis.admission import Priority
 from shared.chassis.app import Chassis, build_app
 
 VERSION = "0.1.0"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 _PRIORITIES = {
     # these begin orders; commits, releases and the reservations of orders under way are shed last
@@ -36,7 +37,7 @@ def create_app(settings: InventorySettings) -> FastAPI:
     chassis = Chassis(
         settings,
         version=VERSION,
-        migrations=Path(__file__).parent / "migrations",
+        migrations=MIGRATIONS,
         title="Holdfast inventory",
         description=__doc__ or "",
     )
