@@ -104,6 +104,8 @@ class LocalSettings(BaseSettings):
     replica_port_payment_v2: Port = 8121
     replica_port_inventory: Port = 8131
 
+    fault_injection: Literal["on", "off"] = "on"
+
     traces: Literal["on", "off"] = "on"
     port_control_room: Port = 8090
 
