@@ -184,7 +184,7 @@ def test_a_fault_of_the_mesh_ends_by_itself_and_so_does_one_without_a_lease(stac
     if not stack.running_program(envoy.PROGRAM):
         pytest.skip("there is no Envoy for this platform")
     socket = envoy.admin_socket(stack.state)
-    process, status = mesh_faults.route_for("payment", "/process"), mesh_faults.route_for("payment", "/status")
+    process, refund = mesh_faults.route_for("payment", "/process"), mesh_faults.route_for("payment", "/refund")
     spoilt = mesh_faults.Fault(process, abort_status=503, abort_percent=100)
     StackFaults(stack).mesh(spoilt, 2)
     assert mesh_faults.current(socket) == [spoilt]
@@ -192,7 +192,7 @@ def test_a_fault_of_the_mesh_ends_by_itself_and_so_does_one_without_a_lease(stac
         StackFaults(stack).mesh(spoilt, 2)
     until(lambda: mesh_faults.current(socket) == [])
     until(lambda: StackFaults(stack).active() == [])
-    mesh_faults.set_fault(socket, status, abort_status=503, abort_percent=100)
+    mesh_faults.set_fault(socket, refund, abort_status=503, abort_percent=100)
     end_everything(stack)
     assert mesh_faults.current(socket) == []
 
