@@ -27,7 +27,7 @@ class Part(BaseModel):
 class Load(Part):
     """Orders that the experiment sends by itself. `attempts` counts the first one: 1 shows each answer as it came."""
 
-    orders_per_second: Annotated[float, Field(gt=0, le=200)] = 10.0
+    orders_per_second: Annotated[float, Field(gt=0, le=200)] = 6.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 1
     warm_up_seconds: Seconds = 5.0
     declining: Share = 0.03
