@@ -56,6 +56,22 @@ kill: packages ## a drill: SERVICE=payment-1 SIGNAL=KILL
 reset: packages ## stop, then delete data, secrets and logs
 	@$(LOCAL) reset $(if $(YES),--yes)
 
+.PHONY: fault faults faults-clear chaos-stop poison
+fault: packages ## break a part for a while: KIND=pause PROGRAM=payment-1 SECONDS=20
+	@$(LOCAL) fault $(or $(KIND),$(error which kind? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) $(or $(PROGRAM),$(error which one? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) --seconds $(SECONDS) $(FAULT)
+
+faults: packages ## what is broken on purpose
+	@$(LOCAL) fault list
+
+faults-clear: packages ## end it: ID=pause-1a2b3c, or all
+	@$(LOCAL) fault clear $(ID)
+
+chaos-stop: packages ## end every fault everywhere: stack, mesh, and inside each service
+	@$(LOCAL) fault clear --everywhere
+
+poison: packages ## a message that no worker can handle: BODY=ill-typed
+	@$(LOCAL) poison $(if $(BODY),--body $(BODY))
+
 .PHONY: load audit dead-letters replay-dead-letters
 load: packages ## send orders: RATE=20 SECONDS=60
 	@$(PYTHON_) -m infra.load --rate $(RATE) --seconds $(SECONDS) $(LOAD)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from infra.local import envoy
 from infra.local.errors import StackError
+from infra.local.faults import Fault
 from infra.local.logs import Line
 from infra.local.processes import holds
 from infra.local.prometheus import TOOLS
@@ -38,6 +39,14 @@ def failure(error: StackError) -> None:
     errors.print(Text(error.problem, style="red"), soft_wrap=True)
     if error.mend:
         errors.print(Text(error.mend), soft_wrap=True)
+
+
+def faults(listed: list[Fault]) -> None:
+    """The faults on purpose that are not over."""
+    table = Table("ID", "KIND", "TARGET", "SECONDS LEFT", box=None, pad_edge=False)
+    for fault in listed:
+        table.add_row(fault.id, fault.kind, fault.target, f"{fault.seconds_left:g}")
+    console.print(table)
 
 
 def addresses(stack: LocalStack, seconds: float) -> None:

@@ -1,0 +1,119 @@
+"""Breaks parts of a running stack for a while: processes that stand still or are down, routes that the mesh spoils."""
+
+import contextlib
+import secrets
+import time
+from dataclasses import dataclass
+
+from infra.local import leases, processes
+from infra.local.control import ControlError
+from infra.local.errors import StackError
+from infra.local.leases import PAUSE, STOP, Keeper, Lease, Leases
+from infra.local.stack import LocalStack
+
+SHORTEST_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault as it is shown."""
+
+    id: str
+    kind: str
+    target: str
+    seconds_left: float
+
+
+class StackFaults:
+    """The faults of one stack. Each is written down, with its end, before it is begun."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._leases = Leases(stack.state.faults)
+        self._keeper = Keeper(self._leases, stack.control)
+
+    def pause(self, name: str, seconds: float) -> list[Fault]:
+        """Stop the processes of a program, or of a service's running replicas, in the middle of what they do.
+
+        Raises:
+            StackError: no such program, it does not run, or it has a fault already.
+        """
+        begun = []
+        for program, pid in self._targets(name).items():
+            lease = self._lease(PAUSE, program, seconds, pids=processes.family(pid))
+            leases.suspend(lease.pids)
+            begun.append(lease)
+        return self._shown(begun)
+
+    def stop(self, name: str, seconds: float) -> list[Fault]:
+        """Stop a program, or a service's running replicas, as a restart would. At the end it is started again.
+
+        Raises:
+            StackError: as for `pause`.
+        """
+        begun = []
+        for program in self._targets(name):
+            lease = self._lease(STOP, program, seconds)
+            try:
+                self._stack.control.stop(program)
+            except ControlError as error:
+                self._leases.remove(lease)
+                raise StackError(f"{program} was not stopped: {error}") from error
+            begun.append(lease)
+        return self._shown(begun)
+
+    def active(self) -> list[Fault]:
+        """What is not over."""
+        return self._shown(self._leases.all())
+
+    def clear(self, fault_id: str = "") -> list[str]:
+        """End one fault, or all; returns the ids of those that ended.
+
+        Raises:
+            StackError: there is no such fault, or it cannot be ended now: the stack goes on trying.
+        """
+        chosen = [lease for lease in self._leases.all() if fault_id in ("", lease.id)]
+        if fault_id and not chosen:
+            raise StackError(f"There is no fault {fault_id}.", "Those that there are: make faults")
+        if not self._stack.running():
+            self._keeper.release()
+            return [lease.id for lease in chosen]
+        failures = self._keeper.end(chosen)
+        if failures:
+            with contextlib.suppress(ControlError):
+                self._stack.control.notify("leases")
+            raise StackError("\n".join(failures), "The stack tries again until it is done: make faults")
+        return [lease.id for lease in chosen]
+
+    def _targets(self, name: str) -> dict[str, int]:
+        pids = self._stack.pids(name)
+        if not pids:
+            raise StackError(f"{name} does not run.")
+        taken = {lease.target: lease for lease in self._leases.all()}
+        for program in pids:
+            if program in taken:
+                lease = taken[program]
+                raise StackError(
+                    f"{program} has a fault already: {lease.id}, {lease.left(time.time()):.0f} s more.",
+                    f"End it first: python -m infra.local fault clear {lease.id}",
+                )
+        return pids
+
+    def _lease(self, kind: str, target: str, seconds: float, pids: tuple[int, ...] = ()) -> Lease:
+        if not SHORTEST_SECONDS <= seconds <= leases.LONGEST_SECONDS:
+            raise StackError(f"A fault lasts {SHORTEST_SECONDS} to {leases.LONGEST_SECONDS:.0f} s, not {seconds:g} s.")
+        lease = Lease(f"{kind}-{secrets.token_hex(3)}", kind, target, time.time() + seconds, pids)
+        self._write(lease)
+        return lease
+
+    def _write(self, lease: Lease) -> None:
+        self._leases.write(lease)
+        try:
+            self._stack.control.notify(f"lease:{lease.id}")
+        except ControlError as error:
+            self._leases.remove(lease)
+            raise StackError(f"Nobody would end the fault: {error}") from error
+
+    def _shown(self, chosen: list[Lease]) -> list[Fault]:
+        now = time.time()
+        return [Fault(lease.id, lease.kind, lease.target, round(lease.left(now), 1)) for lease in chosen]
