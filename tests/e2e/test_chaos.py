@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from infra.local.faults import StackFaults
 from chaos import definition
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
+from tests.fixtures.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -79,15 +79,6 @@ def outcome(stack: LocalStack, process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, said, json.loads(newest.read_text()), newest.parent)
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> float:
-    """Wait for something to become true; seconds that it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - began
-
-
 def breaker(stack: LocalStack, to: str) -> None:
     token = stack.secret("operator", "admin_token")
     answer = httpx.post(
@@ -129,7 +120,7 @@ def test_a_platform_without_its_breaker_fails_the_same_scenario(stack: LocalStac
 
 def test_a_fault_that_somebody_else_ended_at_once_proves_nothing(stack: LocalStack, tmp_path: Path) -> None:
     process = begin(stack, "payment-down", scenario(tmp_path, "payment-down"), "--fault-seconds", "6")
-    until(lambda: len(StackFaults(stack).active()) == 2, 60, "both replicas of payment are stopped")
+    until(lambda: len(StackFaults(stack).active()) == 2)
     StackFaults(stack).clear()
     found = outcome(stack, process)
     assert (found.code, found.verdict["verdict"]) == (4, "INCONCLUSIVE"), found.said
@@ -149,11 +140,11 @@ def test_a_breach_ends_the_fault_within_two_looks_and_a_second(stack: LocalStack
 
 def test_a_runner_that_is_killed_leaves_neither_fault_nor_load(stack: LocalStack, tmp_path: Path) -> None:
     process = begin(stack, "payment-down", scenario(tmp_path, "payment-down"), "--fault-seconds", "2")
-    until(lambda: StackFaults(stack).active(), 60, "the fault is in")
+    until(lambda: StackFaults(stack).active())
     load = psutil.Process(process.pid).children(recursive=True)
     assert any("infra.load" in " ".join(child.cmdline()) for child in load)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
-    until(lambda: not StackFaults(stack).active(), 60, "no fault is left")
-    until(lambda: not any(child.is_running() for child in load), 30, "the load has ended")
+    until(lambda: not StackFaults(stack).active(), 60)
+    until(lambda: not any(child.is_running() for child in load), 30)
     stack.wait_ready(seconds=30)
