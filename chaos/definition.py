@@ -144,12 +144,15 @@ class Abort(Part):
 
 
 class Recovery(Part):
-    """What counts as recovered, and how long it may take from the end of the fault."""
+    """What counts as recovered, and how long it may take from the end of the fault.
+
+    `breakers` are those that orders go through: one that nobody calls (`payment.status`) has no way to close.
+    """
 
     within_seconds: Seconds = 30.0
     success_at_least: Share = 0.99
     p99_at_most_seconds: Seconds = 1.5
-    breakers_closed: bool = True
+    breakers: tuple[str, ...] = ("payment", "inventory.*")
     settled: bool = True
 
 
