@@ -56,7 +56,7 @@ kill: packages ## a drill: SERVICE=payment-1 SIGNAL=KILL
 reset: packages ## stop, then delete data, secrets and logs
 	@$(LOCAL) reset $(if $(YES),--yes)
 
-.PHONY: fault faults faults-clear chaos-stop poison
+.PHONY: fault faults faults-clear poison
 fault: packages ## break a part for a while: KIND=pause PROGRAM=payment-1 SECONDS=20
 	@$(LOCAL) fault $(or $(KIND),$(error which kind? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) $(or $(PROGRAM),$(error which one? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) --seconds $(SECONDS) $(FAULT)
 
@@ -65,9 +65,6 @@ faults: packages ## what is broken on purpose
 
 faults-clear: packages ## end it: ID=pause-1a2b3c, or all
 	@$(LOCAL) fault clear $(ID)
-
-chaos-stop: packages ## end every fault everywhere: stack, mesh, and inside each service
-	@$(LOCAL) fault clear --everywhere
 
 poison: packages ## a message that no worker can handle: BODY=ill-typed
 	@$(LOCAL) poison $(if $(BODY),--body $(BODY))
@@ -95,7 +92,7 @@ gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="
 chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
 	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
 
-chaos-stop: chaos-packages ## end the experiment that runs, and every fault everywhere
+chaos-stop: packages ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
 	@$(PYTHON_) -m chaos stop $(CHAOS)
 
 .PHONY: test lint types ci
