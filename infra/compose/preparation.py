@@ -4,6 +4,7 @@ Everything in the containers runs as one user. That is the caller, so that files
 mounted as they are; the caller is root, so a user of the images' own gets them.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,17 +62,8 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     secrets.ensure_own(state, GRAFANA, "admin_password")
     for name in _KEPT:
         (state.data / name).mkdir(mode=0o700, exist_ok=True)
-    passwords = {name: secrets.read(state, name, "nats_password") for name in (*MODULES, secrets.OPERATOR)}
     generated = {
-        "nats/nats.conf": nats.configuration(
-            passwords,
-            name="holdfast-compose",
-            listen="0.0.0.0:4222",
-            monitor="127.0.0.1:8222",
-            store="/data",
-            memory_mb=settings.nats_memory_mb,
-            file_mb=settings.nats_file_mb,
-        ),
+        "nats/nats.conf": _broker(settings, state),
         "alertmanager/alertmanager.yml": prometheus.render_alertmanager(settings),
         "envoy/envoy.yaml": envoy,
     }
@@ -80,6 +72,25 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     for path, text in generated.items():
         _write(state.run / path, text)
     _hand_over([state.secrets, *(state.run / name for name in _GENERATED)], [state.data / name for name in _KEPT])
+
+
+def _broker(settings: LocalSettings, state: StateDirectory) -> str:
+    """The broker's configuration, which holds passwords. JSON is valid in the server's own format."""
+    passwords = {name: secrets.read(state, name, "nats_password") for name in (*MODULES, secrets.OPERATOR)}
+    configuration = {
+        "server_name": "holdfast-compose",
+        "listen": "0.0.0.0:4222",
+        "http": "127.0.0.1:8222",
+        "jetstream": {
+            "store_dir": "/data",
+            "max_memory_store": settings.nats_memory_mb * 1024 * 1024,
+            "max_file_store": settings.nats_file_mb * 1024 * 1024,
+        },
+        "max_payload": 1024 * 1024,
+        "max_connections": 256,
+        "authorization": nats.authorization(passwords),
+    }
+    return json.dumps(configuration, indent=2) + "\n"
 
 
 def _ensure_database_secrets(state: StateDirectory) -> None:

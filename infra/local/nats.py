@@ -65,37 +65,26 @@ def write_configuration(settings: LocalSettings, state: StateDirectory) -> Path:
 
 
 def render(settings: LocalSettings, state: StateDirectory, passwords: dict[str, str]) -> str:
-    """The local stack's configuration."""
-    return configuration(
-        passwords,
-        name="holdfast-local",
-        listen=f"127.0.0.1:{settings.nats_port}",
-        monitor=f"127.0.0.1:{settings.nats_monitor_port}",
-        store=str(state.data / "nats"),
-        memory_mb=settings.nats_memory_mb,
-        file_mb=settings.nats_file_mb,
-    )
-
-
-def configuration(
-    passwords: dict[str, str], *, name: str, listen: str, monitor: str, store: str, memory_mb: int, file_mb: int
-) -> str:
-    """A broker's configuration as text, `passwords` by user. JSON is valid in the server's own format."""
-    users = [_user(user, password) for user, password in passwords.items()]
-    whole = {
-        "server_name": name,
-        "listen": listen,
-        "http": monitor,
+    """The configuration as text. JSON is valid in the server's own format, so quoting is JSON's."""
+    configuration = {
+        "server_name": "holdfast-local",
+        "listen": f"127.0.0.1:{settings.nats_port}",
+        "http": f"127.0.0.1:{settings.nats_monitor_port}",
         "jetstream": {
-            "store_dir": store,
-            "max_memory_store": memory_mb * 1024 * 1024,
-            "max_file_store": file_mb * 1024 * 1024,
+            "store_dir": str(state.data / "nats"),
+            "max_memory_store": settings.nats_memory_mb * 1024 * 1024,
+            "max_file_store": settings.nats_file_mb * 1024 * 1024,
         },
         "max_payload": 1024 * 1024,
         "max_connections": 256,
-        "authorization": {"timeout": 5, "users": users},
+        "authorization": authorization(passwords),
     }
-    return json.dumps(whole, indent=2) + "\n"
+    return json.dumps(configuration, indent=2) + "\n"
+
+
+def authorization(passwords: dict[str, str]) -> dict[str, object]:
+    """Who may connect, by user and password, and what each may publish and read."""
+    return {"timeout": 5, "users": [_user(name, password) for name, password in passwords.items()]}
 
 
 def _user(name: str, password: str) -> dict[str, object]:
