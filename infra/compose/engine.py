@@ -14,7 +14,11 @@ _COMMAND_SECONDS = 60.0
 
 
 class EngineError(Exception):
-    """A command of the engine failed; the message is what it said last."""
+    """A command of the engine failed; the message is what it said last, `written` what it had written to stdout."""
+
+    def __init__(self, message: str, written: str = "") -> None:
+        super().__init__(message)
+        self.written = written
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +103,5 @@ def output(words: Sequence[str], environ: Mapping[str, str], seconds: float) -> 
         raise EngineError(f"no answer within {seconds:.0f} s") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise EngineError(said[-1][:300])
+        raise EngineError(said[-1][:300], done.stdout)
     return done.stdout

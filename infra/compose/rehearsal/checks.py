@@ -4,7 +4,7 @@ import ipaddress
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -152,26 +152,24 @@ class Checks:
             return "" if now == "CONFIRMED" else f"{answer.status_code} {now}"
 
         _until(confirmed, _SETTLED_SECONDS)
-        return f"CONFIRMED after {time.monotonic() - began:.0f} s"
+        return f"CONFIRMED, {time.monotonic() - began:.0f} s after payment was healthy again"
 
-    def comes_back(self, service: str, before: Mapping[str, int]) -> str:
-        """The engine has started a service's crashed containers again, and they are healthy."""
+    def recovers(self, service: str) -> str:
+        """Kill what runs in a service's containers: the engine starts them again, and they are healthy."""
+        before = {each.name: each.restarts for each in self._stack.status() if each.service == service}
+        began = time.monotonic()
+        self._stack.kill(service)
 
-        def recovered() -> str:
+        def trouble() -> str:
             found = [each for each in self._stack.status() if each.service == service]
             return "; ".join(
-                each.trouble or f"{each.name} not restarted yet"
+                each.trouble or f"{each.name} was not started again"
                 for each in found
                 if each.trouble or each.restarts <= before[each.name]
             )
 
-        began = time.monotonic()
-        _until(recovered, _SETTLED_SECONDS)
-        return f"{len(before)} container(s) restarted and healthy after {time.monotonic() - began:.0f} s"
-
-    def restarts(self, service: str) -> dict[str, int]:
-        """How often each of a service's containers was started again, by name."""
-        return {each.name: each.restarts for each in self._stack.status() if each.service == service}
+        _until(trouble, _SETTLED_SECONDS)
+        return f"{len(before)} container(s) started again and healthy after {time.monotonic() - began:.0f} s"
 
     def scraped(self, replicas: int) -> str:
         """Prometheus reaches every replica, and Envoy."""
