@@ -42,7 +42,7 @@ down: packages ## stop everything
 status: packages ## what runs, how it is, how much memory it takes
 	@$(WHICHEVER) status
 
-logs: packages ## last lines: SERVICE=payment N=100 FOLLOW=1; of the local stack: TRACE=id
+logs: packages ## last lines: SERVICE=payment TRACE=id N=100 FOLLOW=1
 	@$(WHICHEVER) logs $(SERVICE) --lines $(N) $(if $(TRACE),--trace $(TRACE)) $(if $(FOLLOW),--follow)
 
 scale: packages ## run more or fewer replicas: SERVICE=payment N=3

@@ -70,6 +70,11 @@ def status(stack: ComposeStack, _chosen: argparse.Namespace) -> int:
 def logs(stack: ComposeStack, chosen: argparse.Namespace) -> int:
     """Show the last log lines, then follow them if asked."""
     only = [stack.service(chosen.service)] if chosen.service else []
+    if chosen.trace:
+        for line in stack.log_lines(*only):
+            if chosen.trace in line:
+                sys.stdout.write(f"{line}\n")
+        return 0
     return stack.hand_over("logs", "--tail", str(chosen.lines), *(["--follow"] if chosen.follow else []), *only)
 
 
@@ -130,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     command("status", status)
     reader = command("logs", logs)
     reader.add_argument("service", nargs="?", default="", help="all when left out")
+    reader.add_argument("--trace", default="", metavar="ID", help="only lines of this trace, of all there are")
     reader.add_argument("-n", "--lines", type=int, default=100, help="how many of the last lines (default 100)")
     reader.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     scaler = command("scale", scale)

@@ -149,6 +149,10 @@ class ComposeStack:
                 self.engine.run("exec", each.identity, "/bin/sh", "-c", f"kill -{signal.removeprefix('SIG')} -1")
         return [each.name for each in struck]
 
+    def log_lines(self, *services: str) -> list[str]:
+        """Everything that the containers have logged and the engine has kept, each line after its container's name."""
+        return self._compose("logs", "--no-color", *services).splitlines()
+
     def tool(self, *words: str, seconds: float = 300.0) -> str:
         """Run `python3 WORDS` in a container of the operator's tools, and return what it wrote.
 
