@@ -16,7 +16,7 @@ SIGNAL ?= KILL
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
 	PORT_CONTROL_ROOM TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
-	BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
+	MESH ENVOY_STATS_PORT BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
 $(foreach name,$(SHORT),$(if $(filter command,$(firstword $(origin $(name)))),$(eval export HOLDFAST_$(name) := $($(name)))))
@@ -129,6 +129,10 @@ bench-frame: ## what frame, logs, metrics and tracing cost a request, beside Ope
 .PHONY: bench-order
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
 	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
+
+.PHONY: bench-mesh
+bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
+	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
 
 ci: ## what a submission must pass
 	@bash .ci/run
