@@ -14,11 +14,17 @@ _COMMAND_SECONDS = 60.0
 
 
 class EngineError(Exception):
-    """A command of the engine failed; the message is what it said last, `written` what it had written to stdout."""
+    """A command of the engine failed; the message is what it said last.
 
-    def __init__(self, message: str, written: str = "") -> None:
+    Args:
+        written: what it had written to stdout.
+        lines: the last of both streams.
+    """
+
+    def __init__(self, message: str, written: str = "", lines: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.written = written
+        self.lines = lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +109,6 @@ def output(words: Sequence[str], environ: Mapping[str, str], seconds: float) -> 
         raise EngineError(f"no answer within {seconds:.0f} s") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise EngineError(said[-1][:300], done.stdout)
+        last = [line for stream in (done.stdout, done.stderr) for line in stream.strip().splitlines()[-4:]]
+        raise EngineError(said[-1][:300], done.stdout, last)
     return done.stdout

@@ -78,8 +78,8 @@ class ComposeStack:
         with self.state.lock("up"):
             self.prepare()
             if build:
-                self._build()
                 self._pull()
+                self._build()
             self._report("starting containers; each waits for the ones that it needs")
             scales = [word for service in SERVICES for word in self._scale_words(service.name, services)]
             try:
@@ -190,7 +190,8 @@ class ComposeStack:
         try:
             self._compose("build", *_BUILT, seconds=_BUILD_SECONDS)
         except EngineError as error:
-            raise StackError(f"The images cannot be built: {error}", MEND) from error
+            last = "\n".join(f"    {line}" for line in error.lines)
+            raise StackError(f"The images cannot be built: {error}\n{last}", MEND) from error
 
     def _pull(self) -> None:
         for image in self.outside_images():

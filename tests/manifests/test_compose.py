@@ -171,3 +171,16 @@ def test_what_is_mounted_is_prepared(tmp_path: Path) -> None:
 def test_every_variable_of_the_settings_is_one_that_the_file_asks_for(tmp_path: Path) -> None:
     asked = {found[0] for found in SETTLED_BY_DEFAULT.findall(FILE.read_text(encoding="utf-8"))}
     assert set(preparation.variables(load(Path("/nonexistent"), state_dir=tmp_path))) <= asked
+
+
+def test_compose_and_kubernetes_run_the_same_versions() -> None:
+    here = dict(service["image"].rsplit(":", 1) for service in SERVICES.values())
+    there: dict[str, str] = {}
+    for file in (ROOT / "infra" / "kubernetes").rglob("*.yaml"):
+        there |= dict(re.findall(r"^\s*(?:- )?image: ([^\s:]+):(\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE))
+    both = set(here) & set(there)
+    assert {"postgres", "nats", "jaegertracing/jaeger"} <= both
+    # The part behind the hyphen is the distribution that an image is built upon.
+    assert {name: here[name].partition("-")[0] for name in both} == {
+        name: there[name].partition("-")[0] for name in both
+    }
