@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.chassis.admission import Admission, Priorities, Priority
+from shared.chassis.faults.http import HttpFaults
 from shared.chassis.metrics import RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DeadlineExceeded
@@ -36,11 +37,13 @@ class Frame:
         admission: Admission,
         priorities: Priorities,
         metrics: RequestMetrics,
+        faults: HttpFaults,
         max_body_bytes: int,
         request_seconds: float,
     ) -> None:
         self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
         self._limited = WithinDeadline(app, longest=request_seconds)
+        self._faults, self._struck = faults, WithinDeadline(faults.around(app), longest=request_seconds)
         self._max_body = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +79,8 @@ class Frame:
     async def _within_limits(self, exchange: "_Exchange", headers: Mapping[bytes, bytes]) -> None:
         try:
             exchange.check_declared_size(headers)
-            await self._limited(exchange.scope, exchange.receive, exchange.send)
+            limited = self._struck if self._faults.active else self._limited
+            await limited(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the last place where an error can still become an answer
             cause = _only(error)
             if isinstance(cause, DeadlineExceeded):

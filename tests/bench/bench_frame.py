@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from pydantic import BaseModel
 from starlette.types import Scope
 
 from shared.chassis.admission import Admission, Priorities
+from shared.chassis.faults.http import HttpFaults
 from shared.chassis.frame import Frame
 from shared.chassis.metrics import RequestMetrics
 from shared.telemetry import configure_logs, remarks
@@ -110,6 +112,7 @@ def application(case: Case) -> tuple[FastAPI, Counting]:
             admission=Admission(512, registry),
             priorities=Priorities({}),
             metrics=(RequestMetrics if case.metrics else NoMetrics)("bench", registry),
+            faults=HttpFaults(Random(1)),
             max_body_bytes=65_536,
             request_seconds=10.0,
         )
