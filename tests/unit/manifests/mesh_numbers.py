@@ -1,4 +1,4 @@
-"""Which number of infra/mesh/traffic.yaml stands where in the files for Istio and Kubernetes, and how to compare them."""
+"""Which number of infra/mesh/traffic.yaml stands where in the files for Istio and Kubernetes, and how they compare."""
 
 import copy
 from collections.abc import Iterator
