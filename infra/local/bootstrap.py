@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|postgres|dev`;
+"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|chaos|postgres|dev`;
 `bench` goes into `.local/bench`.
 
 Standard library only. Safe to interrupt and to repeat: the record that a lock is installed is written last.
@@ -23,7 +23,7 @@ VENV = ROOT / ".local" / "bench" if APART else ROOT / ".venv"
 RECORD = VENV / ".holdfast"
 LOCKS = ROOT / "requirements"
 # From the smallest to the largest; each holds the ones before it.
-SETS = ("bench",) if APART else ("local", "postgres", "dev")
+SETS = ("bench",) if APART else ("local", "chaos", "postgres", "dev")
 
 
 class BootstrapError(Exception):
