@@ -26,11 +26,12 @@ from chaos.targets.target import Target, TargetError
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the operator may choose. `fault_seconds` and `warm_up_seconds` are the experiment's own when None."""
+    """What the operator may choose. What is None is the experiment's own."""
 
     seed: int = 1
     fault_seconds: float | None = None
     warm_up_seconds: float | None = None
+    orders_per_second: float | None = None
 
 
 def run(name: str, target: Target, choices: Choices, *, folder: Path = definition.EXPERIMENTS) -> tuple[Verdict, Path]:
@@ -72,12 +73,9 @@ def run(name: str, target: Target, choices: Choices, *, folder: Path = definitio
 
 
 def _chosen(defined: Definition, choices: Choices) -> Definition:
-    changed: dict[str, Any] = {}
-    if choices.fault_seconds is not None:
-        changed["fault_seconds"] = choices.fault_seconds
-    if choices.warm_up_seconds is not None:
-        changed["load"] = defined.load.model_copy(update={"warm_up_seconds": choices.warm_up_seconds})
-    return defined.model_copy(update=changed)
+    asked = {"warm_up_seconds": choices.warm_up_seconds, "orders_per_second": choices.orders_per_second}
+    load = defined.load.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    return defined.model_copy(update={"load": load, "fault_seconds": choices.fault_seconds or defined.fault_seconds})
 
 
 def _experiment(experiment: dict[str, Any], under_way: Session) -> tuple[Facts, Mapping[str, Any]]:

@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import structlog
@@ -28,11 +29,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.types import Scope
 
-from shared.chassis import frame
 from shared.chassis.admission import Admission, Priorities
+from shared.chassis.faults.http import HttpFaults
 from shared.chassis.frame import Frame
 from shared.chassis.metrics import RequestMetrics
-from shared.telemetry import configure_logs
+from shared.telemetry import configure_logs, remarks
 
 _REQUESTS = 200
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
@@ -111,6 +112,7 @@ def application(case: Case) -> tuple[FastAPI, Counting]:
             admission=Admission(512, registry),
             priorities=Priorities({}),
             metrics=(RequestMetrics if case.metrics else NoMetrics)("bench", registry),
+            faults=HttpFaults(Random(1)),
             max_body_bytes=65_536,
             request_seconds=10.0,
         )
@@ -185,7 +187,7 @@ def main(rounds: int) -> None:
     best = dict.fromkeys(cases, float("inf"))
     for _ in range(rounds):
         for name, case in cases.items():
-            frame.log = logger(logging.INFO if case.log else logging.ERROR)
+            remarks.log = logger(logging.INFO if case.log else logging.ERROR)
             best[name] = min(best[name], asyncio.run(seconds_each(made[name][0], _REQUESTS)))
     sys.stdout.write(f"{'':24} {'us':>7} {'ratio':>6} {'spans':>6}\n")
     for name, seconds in best.items():

@@ -1,5 +1,6 @@
 """The platform under a real Prometheus and a real Alertmanager."""
 
+import asyncio
 import http.server
 import json
 import random
@@ -16,12 +17,15 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import httpx
 import pytest
 
 from infra.local import monitoring
+from infra.local.control import Control
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
+from tests.e2e.customers import Answer, customers, statuses
 from tests.e2e.test_local_stack import STANDIN
 from tests.fixtures.waiting import until
 
@@ -31,6 +35,9 @@ ORDER = {
     "items": [{"sku": "mug-enamel", "quantity": 1}],
     "payment_method": {"type": "card", "number": "4242424242424242"},
 }
+
+QUEUE = 400
+"""Spans that a service holds back at most: some thirty orders."""
 
 # The queries of the tutorial's Step 10, as they stand there.
 _QUANTILE = 'histogram_quantile({}, rate(http_request_duration_seconds_bucket{{{{service="{{service}}"}}}}[5m]))'
@@ -75,7 +82,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         pytest.skip(str(error))
     pager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pager)
     threading.Thread(target=pager.serve_forever, daemon=True).start()
-    settings = {"prometheus": "on", "scrape_seconds": 1, "alert_webhook_url": f"http://127.0.0.1:{pager.server_port}/"}
+    settings = {
+        "prometheus": "on",
+        "scrape_seconds": 1,
+        "alert_webhook_url": f"http://127.0.0.1:{pager.server_port}/",
+        "service_command": f"env OTEL_BSP_MAX_QUEUE_SIZE={QUEUE} {{python}} -m services.{{module}}",
+    }
     with running_stack(tmp_path_factory.mktemp("watched") / ".local", **settings) as running:
         yield running
     pager.shutdown()
@@ -236,7 +248,57 @@ def test_hostile_traffic_adds_no_series_after_its_first_wave(stack: LocalStack) 
         assert len({handler.split('"')[0] for handler in handlers}) <= 16
 
 
-def test_orders_do_not_care_whether_prometheus_is_there_and_it_comes_back(stack: LocalStack) -> None:
+async def load(url: str, orders: int) -> list[float]:
+    """Place orders, four at a time, each taken at its first try; the seconds that each took, sorted."""
+    async with customers(url) as shop:
+
+        async def customer(number: int) -> list[Answer]:
+            return [await shop.once(f"{uuid.uuid4().hex}-{number}", ORDER) for _ in range(orders // 4)]
+
+        answers = [each for some in await asyncio.gather(*map(customer, range(4))) for each in some]
+    assert set(statuses(answers)) <= {201, 202}
+    return sorted(answer.seconds for answer in answers)
+
+
+def dropped(stack: LocalStack) -> float:
+    """Spans that the order service has not exported, by its own count."""
+    with urllib.request.urlopen(stack.url("order-1") + "/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("otlp_export_dropped_spans_total"))
+
+
+def test_without_receiver_and_prometheus_orders_neither_fail_nor_slow_down_and_all_recovers(stack: LocalStack) -> None:
+    control, gone = Control(stack.state.socket()), ("control-room-1", "prometheus")
+    url, before = stack.url("order"), dropped(stack)
+    asyncio.run(load(url, 20))  # caches and connections
+    with_them = asyncio.run(load(url, 60))
+    for program in gone:
+        control.stop(program, wait=True)
+    try:
+        without = asyncio.run(load(url, 60))
+        until(lambda: dropped(stack) > before)
+        assert call(f"{url}/error-budget")[0] == 200
+    finally:
+        for program in gone:
+            control.start(program)
+    # the fastest quarter: what neighbours on the machine do to the others is not ours
+    assert without[15] < 1.5 * with_them[15] + 0.01
+    for program in gone:
+        stack.wait_ready(program)
+
+    def found_again() -> bool:
+        placed = httpx.post(f"{url}/orders", json=ORDER, headers={"idempotency-key": uuid.uuid4().hex}, timeout=10)
+        trace = f"{stack.url('control-room')}/api/traces/{placed.headers['x-trace-id']}"
+        given_up = time.monotonic() + 5
+        while call(trace)[0] != 200 and time.monotonic() < given_up:
+            time.sleep(0.1)
+        return call(trace)[0] == 200
+
+    until(found_again, 30)
+    until(lambda: targets(stack).get("order-1") == "1", 30)
+
+
+def test_orders_do_not_care_whether_prometheus_is_killed_and_it_comes_back(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
     stack.kill("prometheus")
     assert order(stack) in (201, 202)
