@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 import yaml
-from infra.local.faults import StackFaults
 
 from chaos import definition
+from infra.local.faults import StackFaults
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
 from tests.fixtures.waiting import until
@@ -96,6 +96,8 @@ def test_where_nothing_is_broken_nothing_is_found(stack: LocalStack, tmp_path: P
     }  # fmt: skip
     notes = (stack.state.path / "chaos" / "annotations.jsonl").read_text().splitlines()
     assert [json.loads(note)["tags"][1] for note in notes] == ["started", "ended"]
+    wanted = {"service": "order", "tags": json.dumps({"experiment.id": found.verdict["run"]})}
+    until(lambda: httpx.get(f"{stack.url('control-room')}/api/traces", params=wanted, timeout=10).json()["data"])
 
 
 def test_payment_goes_and_comes_back_and_the_platform_passes(stack: LocalStack, tmp_path: Path) -> None:
