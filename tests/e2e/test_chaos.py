@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 import yaml
-from infra.local.faults import StackFaults
 
 from chaos import definition
+from infra.local.faults import StackFaults
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
 from tests.fixtures.waiting import until

@@ -18,7 +18,7 @@ from infra.local.stack import LocalStack
 from shared.chassis.auth import TokenSigner
 from tests.fixtures.examples import examples
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.slow
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 FUZZ = settings(
