@@ -26,6 +26,7 @@ PACKAGES := $(if $(filter postgres,$(HOLDFAST_DATABASE)),postgres,local)
 
 BOOTSTRAP := infra/local/bootstrap.sh
 PYTHON_ := .venv/bin/python
+LOCAL := $(PYTHON_) -m infra.local
 WHICHEVER := $(PYTHON_) -m infra.stack --stack $(STACK)
 
 .PHONY: help

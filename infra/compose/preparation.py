@@ -4,6 +4,7 @@ Everything in the containers runs as one user. That is the caller, so that files
 mounted as they are; the caller is root, so a user of the images' own gets them.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -26,6 +27,11 @@ _GENERATED = ("nats", "alertmanager", "envoy")
 def state_of(settings: LocalSettings) -> StateDirectory:
     """Where the containers' stack keeps what it writes: apart from the local stack's, so that both keep their data."""
     return StateDirectory(settings.state / "compose")
+
+
+def project_of(settings: LocalSettings) -> str:
+    """Compose's name for the stack: one for each state directory, so that two checkouts do not meet."""
+    return f"holdfast-{hashlib.sha256(os.fsencode(state_of(settings).path)).hexdigest()[:8]}"
 
 
 def user() -> tuple[int, int]:
@@ -57,6 +63,8 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     """
     state = state_of(settings)
     state.create()
+    # For tools that look at the containers without this package.
+    (state.path / "project").write_text(project_of(settings), encoding="utf-8")
     secrets.ensure(state)
     _ensure_database_secrets(state)
     secrets.ensure_own(state, GRAFANA, "admin_password")

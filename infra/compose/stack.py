@@ -1,8 +1,6 @@
 """One stack of containers: starts, watches, scales and ends it."""
 
 import contextlib
-import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +51,8 @@ class ComposeStack:
 
     @property
     def project(self) -> str:
-        """Compose's name for this stack: one for each state directory, so that two checkouts do not meet."""
-        return f"holdfast-{hashlib.sha256(os.fsencode(self.state.path)).hexdigest()[:8]}"
+        """Compose's name for this stack; it also stands in the file `project` of the state directory."""
+        return preparation.project_of(self.settings)
 
     def prepare(self) -> None:
         """Write secrets and configuration, and make the directories that are mounted."""

@@ -46,12 +46,8 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
         first = chooser.randrange(_LOWEST, _HIGHEST - count)
         if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
             chosen = _lay_out(first, wanted)
-            usual = {
-                "state_dir": directory,
-                "prometheus": "off",
-                "mesh": os.environ.get(MESH) or "envoy",
-                "ready_timeout": _READY_SECONDS,
-            }
+            mesh = os.environ.get(MESH) or "envoy"
+            usual = {"state_dir": directory, "prometheus": "off", "mesh": mesh, "ready_timeout": _READY_SECONDS}
             return sources.load(Path("/nonexistent"), **(wanted | usual | chosen | overrides))
     raise StackError(f"No {count} free ports in a row were found.")
 

@@ -1,6 +1,7 @@
 """The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
 _GZIP = b"\x1f\x8b"
 """How compressed bodies begin, and JSON cannot: they are for routes that unpack them."""
+_EXPERIMENT = re.compile(rb"[A-Za-z0-9_.:/-]{1,64}")
 _CLOSE = {"Connection": "close"}
 
 
@@ -71,6 +73,7 @@ class Frame:
             await exchange.refuse(_overloaded(refusal))
             return
         self._admission.enter()
+        _name_experiment(headers)
         try:
             await self._within_limits(exchange, headers)
         finally:
@@ -92,6 +95,13 @@ class Frame:
         seconds = time.perf_counter() - exchange.started
         route = self._metrics.note(exchange.scope, exchange.status, seconds)
         exchange.write(line, route=route, ms=round(seconds * 1000, 1), priority=priority.name.lower())
+
+
+def _name_experiment(headers: Mapping[bytes, bytes]) -> None:
+    # so that what an experiment's own load met can be found among the traces
+    experiment = headers.get(b"x-experiment-id")
+    if experiment and _EXPERIMENT.fullmatch(experiment):
+        trace.get_current_span().set_attribute("experiment.id", experiment.decode())
 
 
 class _Exchange:

@@ -96,6 +96,8 @@ def test_where_nothing_is_broken_nothing_is_found(stack: LocalStack, tmp_path: P
     }  # fmt: skip
     notes = (stack.state.path / "chaos" / "annotations.jsonl").read_text().splitlines()
     assert [json.loads(note)["tags"][1] for note in notes] == ["started", "ended"]
+    wanted = {"service": "order", "tags": json.dumps({"experiment.id": found.verdict["run"]})}
+    until(lambda: httpx.get(f"{stack.url('control-room')}/api/traces", params=wanted, timeout=10).json()["data"])
 
 
 def test_payment_goes_and_comes_back_and_the_platform_passes(stack: LocalStack, tmp_path: Path) -> None:

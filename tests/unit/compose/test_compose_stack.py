@@ -1,6 +1,7 @@
 """The stack of containers: what it tells its engine, and what it tells its operator when that fails."""
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def test_two_state_directories_are_two_projects(found: Engine, tmp_path: Path) -
     one, two = (ComposeStack(settings_for(tmp_path / name), found).project for name in ("one", "two"))
     assert one != two
     assert one.startswith("holdfast-")
+
+
+def test_what_is_prepared_is_for_its_owner_alone_and_stays_as_it_was(found: Engine, tmp_path: Path) -> None:
+    stack = ComposeStack(settings_for(tmp_path / "state"), found)
+    stack.prepare()
+    secrets = {path: path.read_text() for path in stack.state.secrets.rglob("*") if path.is_file()}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    for holder in (stack.state.secrets, *stack.state.secrets.iterdir()):
+        assert stat.S_IMODE(holder.stat().st_mode) == 0o700
+    assert stack.state.secrets.joinpath("order", "database_url").read_text().endswith("@postgres:5432/order")
+    generated = [path for path in stack.state.run.rglob("*/*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in generated} == {0o600}
+    stack.prepare()
+    assert {path: path.read_text() for path in secrets} == secrets
+    assert stack.state.path.joinpath("project").read_text() == stack.project
 
 
 def test_health_that_cannot_be_asked_for_is_no_trouble_and_published_ports_are_listed(
