@@ -23,14 +23,14 @@ _KILLED_ITSELF = 137
 
 
 class Compose:
-    """One compose project: `COMPOSE_PROJECT_NAME`, or the name of this directory."""
+    """One compose project: `COMPOSE_PROJECT_NAME`, else what `make up` wrote down, else this directory's name."""
 
     name = "compose"
 
     def __init__(self, docker: Docker | None = None, environment: Mapping[str, str] = os.environ) -> None:
         self._docker = docker or Docker()
-        self._project = environment.get("COMPOSE_PROJECT_NAME") or re.sub(r"[^a-z0-9_-]", "", ROOT.name.lower())
         self._state = ROOT / environment.get("HOLDFAST_COMPOSE_STATE", ".local/compose")
+        self._project = environment.get("COMPOSE_PROJECT_NAME") or _project(self._state)
         self._stopped: set[str] = set()
         edge = f"http://127.0.0.1:{environment.get('HOLDFAST_PORT', '8080')}"
         prometheus = f"http://127.0.0.1:{environment.get('HOLDFAST_PROMETHEUS_PORT', '9090')}"
@@ -178,3 +178,9 @@ def _state(container: Mapping[str, Any]) -> str:
     if state.get("Paused"):
         return "paused"
     return "running" if state["Running"] else "down"
+
+
+def _project(state: Path) -> str:
+    record = state / "project"
+    written = record.read_text(encoding="utf-8").strip() if record.exists() else ""
+    return written or re.sub(r"[^a-z0-9_-]", "", ROOT.name.lower())

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from infra.local.everywhere import end_everything
-from infra.local.faults import StackFaults
 
 from chaos.targets.admin import Admin
 from chaos.targets.target import Addresses, Broker, Program, Replica, TargetError
 from infra.local.control import ControlError
 from infra.local.errors import StackError
+from infra.local.everywhere import end_everything
+from infra.local.faults import StackFaults
 from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
 from infra.local.settings import ROOT, SERVICES, service_named

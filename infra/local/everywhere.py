@@ -6,11 +6,14 @@ from typing import Any
 
 import httpx
 
+from infra.envoy.admin import AdminError
+from infra.local import envoy
 from infra.local.errors import StackError
 from infra.local.faults import StackFaults
 from infra.local.programs import Program
 from infra.local.secrets import OPERATOR
 from infra.local.stack import LocalStack
+from infra.mesh import faults as mesh_faults
 
 _REQUEST_SECONDS = 5.0
 
@@ -30,12 +33,23 @@ def end_everything(stack: LocalStack) -> list[str]:
     except StackError as error:
         failures.append(error.problem)
     if stack.running():
+        failures += _end_in_mesh(stack)
         ended, failed = asyncio.run(_end_inside(stack, stack.running_replicas()))
         lines += ended
         failures += failed
     if failures:
         raise StackError("\n".join([*lines, *failures]), "What could not be ended here ends by its own time to live.")
     return lines
+
+
+def _end_in_mesh(stack: LocalStack) -> list[str]:
+    """Those too that somebody has set without a lease."""
+    if stack.running_program(envoy.PROGRAM):
+        try:
+            mesh_faults.clear(envoy.admin_socket(stack.state))
+        except AdminError as error:
+            return [str(error)]
+    return []
 
 
 async def _end_inside(stack: LocalStack, replicas: list[Program]) -> tuple[list[str], list[str]]:
@@ -52,6 +66,8 @@ async def _end_in(client: httpx.AsyncClient, url: str, replica: Program) -> tupl
         async for what, number in _switch_off(client, url, replica):
             if number:
                 lines.append(f"{replica.name}: {what}, {number} ended")
+    except httpx.ConnectError:
+        return lines, ""  # it just starts or stops: nothing inside a process outlives it
     except httpx.HTTPError as error:
         return lines, f"{replica.name}: {type(error).__name__} {error}".strip()
     return lines, ""

@@ -9,6 +9,7 @@ from infra.local import everywhere, poison, show
 from infra.local.errors import StackError
 from infra.local.faults import Fault, StackFaults
 from infra.local.stack import LocalStack
+from infra.mesh import faults as mesh_faults
 
 Run = Callable[[LocalStack, argparse.Namespace], int]
 
@@ -23,6 +24,23 @@ def stop(stack: LocalStack, chosen: argparse.Namespace) -> int:
     return _begun(StackFaults(stack).stop(chosen.program, chosen.seconds))
 
 
+def mesh(stack: LocalStack, chosen: argparse.Namespace) -> int:
+    """Have Envoy delay or refuse requests on one route of a service."""
+    if not (chosen.delay_ms or chosen.abort_status):
+        raise StackError("A fault that does nothing: it needs --delay-ms or --abort-status.")
+    try:
+        spoilt = mesh_faults.Fault(
+            mesh_faults.route_for(chosen.service, chosen.path),
+            delay_ms=chosen.delay_ms,
+            delay_percent=chosen.delay_percent if chosen.delay_ms else 0,
+            abort_status=chosen.abort_status,
+            abort_percent=chosen.abort_percent if chosen.abort_status else 0,
+        )
+    except ValueError as error:
+        raise StackError(str(error)) from error
+    return _begun(StackFaults(stack).mesh(spoilt, chosen.seconds))
+
+
 def list_faults(stack: LocalStack, chosen: argparse.Namespace) -> int:
     """Show the faults of the stack and of the mesh that are not over."""
     found = StackFaults(stack).active()
@@ -31,7 +49,7 @@ def list_faults(stack: LocalStack, chosen: argparse.Namespace) -> int:
     elif found:
         show.faults(found)
     else:
-        show.console.print("There is no fault in the stack.")
+        show.console.print("No fault in the stack.")
     return 0
 
 
@@ -73,6 +91,14 @@ def add(command: Callable[[str, Run], argparse.ArgumentParser]) -> None:
         parser = kind(name, run)
         parser.add_argument("program", help="a program or a service")
         _add_seconds(parser)
+    spoiler = kind("mesh", mesh)
+    spoiler.add_argument("service", help="as in infra/mesh/traffic.yaml")
+    spoiler.add_argument("--path", default="/", help="a path prefix of the mesh (default: every other path)")
+    spoiler.add_argument("--delay-ms", type=int, default=0)
+    spoiler.add_argument("--delay-percent", type=int, default=100, help="of the requests (default 100)")
+    spoiler.add_argument("--abort-status", type=int, default=0, help="400 to 599")
+    spoiler.add_argument("--abort-percent", type=int, default=100, help="of the requests (default 100)")
+    _add_seconds(spoiler)
     kind("list", list_faults).add_argument("--json", action="store_true", help="for programs")
     clearer = kind("clear", clear)
     clearer.add_argument("id", nargs="?", default="", help="all when left out")

@@ -3,13 +3,17 @@
 import contextlib
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from infra.local import leases, processes
+from infra.envoy.admin import AdminError
+from infra.local import envoy, leases, processes
 from infra.local.control import ControlError
 from infra.local.errors import StackError
-from infra.local.leases import PAUSE, STOP, Keeper, Lease, Leases
+from infra.local.leases import MESH, PAUSE, STOP, Keeper, Lease, Leases
 from infra.local.stack import LocalStack
+from infra.mesh import faults as mesh_faults
 
 SHORTEST_SECONDS = 0.1
 
@@ -62,6 +66,32 @@ class StackFaults:
             begun.append(lease)
         return self._shown(begun)
 
+    def mesh(self, spoilt: mesh_faults.Fault, seconds: float) -> list[Fault]:
+        """Have Envoy delay or refuse requests on a route of the mesh.
+
+        Raises:
+            StackError: the stack has no mesh, Envoy does not answer, or the route has a fault already.
+        """
+        if not (self._stack.running() and self._stack.running_program(envoy.PROGRAM)):
+            raise StackError("The stack has no Envoy that runs.", "make status; the setting is mesh.")
+        route, socket = spoilt.route, envoy.admin_socket(self._stack.state)
+        target = f"{route.service} {route.path}"
+        self._refuse_second([target])
+        lease = self._lease(MESH, target, seconds, socket=str(socket), keys=route.keys)
+        try:
+            mesh_faults.set_fault(
+                socket,
+                route,
+                delay_ms=spoilt.delay_ms,
+                delay_percent=spoilt.delay_percent,
+                abort_status=spoilt.abort_status,
+                abort_percent=spoilt.abort_percent,
+            )
+        except AdminError as error:
+            self._keeper.end([lease])
+            raise StackError(str(error)) from error
+        return self._shown([lease])
+
     def active(self) -> list[Fault]:
         """What is not over."""
         return self._shown(self._leases.all())
@@ -89,20 +119,23 @@ class StackFaults:
         pids = self._stack.pids(name)
         if not pids:
             raise StackError(f"{name} does not run.")
-        taken = {lease.target: lease for lease in self._leases.all()}
-        for program in pids:
-            if program in taken:
-                lease = taken[program]
-                raise StackError(
-                    f"{program} has a fault already: {lease.id}, {lease.left(time.time()):.0f} s more.",
-                    f"End it first: python -m infra.local fault clear {lease.id}",
-                )
+        self._refuse_second(pids)
         return pids
 
-    def _lease(self, kind: str, target: str, seconds: float, pids: tuple[int, ...] = ()) -> Lease:
+    def _refuse_second(self, targets: Iterable[str]) -> None:
+        taken = {lease.target: lease for lease in self._leases.all()}
+        for target in targets:
+            if target in taken:
+                lease = taken[target]
+                raise StackError(
+                    f"{target} has a fault already: {lease.id}, {lease.left(time.time()):.0f} s more.",
+                    f"End it first: python -m infra.local fault clear {lease.id}",
+                )
+
+    def _lease(self, kind: str, target: str, seconds: float, **more: Any) -> Lease:
         if not SHORTEST_SECONDS <= seconds <= leases.LONGEST_SECONDS:
             raise StackError(f"A fault lasts {SHORTEST_SECONDS} to {leases.LONGEST_SECONDS:.0f} s, not {seconds:g} s.")
-        lease = Lease(f"{kind}-{secrets.token_hex(3)}", kind, target, time.time() + seconds, pids)
+        lease = Lease(f"{kind}-{secrets.token_hex(3)}", kind, target, time.time() + seconds, **more)
         self._write(lease)
         return lease
 

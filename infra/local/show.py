@@ -75,8 +75,13 @@ def addresses(stack: LocalStack, seconds: float) -> None:
 
 def order_command(stack: LocalStack) -> str:
     """A shell command that places a real order."""
+    return place_an_order(_local(stack.url("order")))
+
+
+def place_an_order(base: str) -> str:
+    """A shell command that places a real order at a base address."""
     return (
-        f"curl -sS -X POST {_local(stack.url('order'))}/orders -H 'content-type: application/json' "
+        f"curl -sS -X POST {base}/orders -H 'content-type: application/json' "
         f"""-H "Idempotency-Key: $(uuidgen || date +%s)" -d '{json.dumps(_ORDER)}'"""
     )
 

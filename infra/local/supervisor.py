@@ -21,7 +21,7 @@ from infra.local.settings import ROOT, LocalSettings
 from infra.local.state import StateDirectory
 
 _LOG_BACKUPS = 2
-_START_SECONDS = 15.0
+_START_SECONDS = 45.0
 
 
 def write_configuration(settings: LocalSettings, state: StateDirectory, programs: list[Program]) -> Path:
@@ -68,7 +68,7 @@ def start(state: StateDirectory, configuration: Path) -> None:
     """Start the supervisor as a daemon and wait until it answers.
 
     Raises:
-        StackError: it refused its configuration or did not answer within 15 s.
+        StackError: it refused its configuration or did not answer within 45 s.
     """
     done = subprocess.run(  # noqa: S603 - our own interpreter, our own file
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],

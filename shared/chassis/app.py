@@ -1,5 +1,6 @@
 """The application frame: what is the same in every service, in the order in which it starts and stops."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,6 +27,7 @@ from shared.chassis.metrics import RequestMetrics, expose
 from shared.chassis.migrations import migrate, require_migrated
 from shared.chassis.problems import COMMON, Problem, answer_invalid, answer_problem
 from shared.chassis.settings import ServiceSettings
+from shared.telemetry import remark
 
 log = structlog.get_logger()
 
@@ -167,6 +169,6 @@ def _is_operation(scope: Any) -> bool:
 
 
 async def _answer_database_unavailable(request: Any, error: Exception) -> Response:
-    log.warning("database unavailable", reason=str(error)[:200])
+    remark("database unavailable", level=logging.WARNING, reason=str(error)[:200])
     problem = Problem(503, "database-unavailable", "Database unavailable", headers={"Retry-After": "1"})
     return problem.response(request.scope["path"])

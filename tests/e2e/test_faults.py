@@ -11,6 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from infra.local import envoy
+from infra.local.errors import StackError
 from infra.local.everywhere import end_everything
 from infra.local.faults import StackFaults
 from infra.local.harness import running_stack
@@ -18,6 +20,7 @@ from infra.local.leases import Leases
 from infra.local.poison import publish
 from infra.local.settings import PREFIX, ROOT
 from infra.local.stack import LocalStack
+from infra.mesh import faults as mesh_faults
 from tests.e2e.customers import order_body
 from tests.fixtures.waiting import until
 
@@ -106,7 +109,7 @@ def test_a_reviver_that_is_killed_meanwhile_ends_it_when_it_is_back(stack: Local
 def test_a_program_that_was_stopped_is_started_again_and_a_second_fault_on_it_is_refused(stack: LocalStack) -> None:
     (fault,) = StackFaults(stack).pause("payment-1", 60)
     assert fault.id in local(stack, "fault", "list", "--json")
-    with pytest.raises(Exception, match="payment-1 has a fault already: pause-"):
+    with pytest.raises(StackError, match="payment-1 has a fault already: pause-"):
         StackFaults(stack).stop("payment-1", 1)
     StackFaults(stack).clear()
     assert not is_paused(stack, "payment-1")
@@ -175,6 +178,23 @@ def test_a_poisonous_message_ends_among_the_dead_letters(stack: LocalStack, body
     before = dead()
     publish(stack, "payments.requested", body)
     until(lambda: dead() == before + 1)
+
+
+def test_a_fault_of_the_mesh_ends_by_itself_and_so_does_one_without_a_lease(stack: LocalStack) -> None:
+    if not stack.running_program(envoy.PROGRAM):
+        pytest.skip("there is no Envoy for this platform")
+    socket = envoy.admin_socket(stack.state)
+    process, refund = mesh_faults.route_for("payment", "/process"), mesh_faults.route_for("payment", "/refund")
+    spoilt = mesh_faults.Fault(process, abort_status=503, abort_percent=100)
+    StackFaults(stack).mesh(spoilt, 2)
+    assert mesh_faults.current(socket) == [spoilt]
+    with pytest.raises(StackError, match="payment /process has a fault already"):
+        StackFaults(stack).mesh(spoilt, 2)
+    until(lambda: mesh_faults.current(socket) == [])
+    until(lambda: StackFaults(stack).active() == [])
+    mesh_faults.set_fault(socket, refund, abort_status=503, abort_percent=100)
+    end_everything(stack)
+    assert mesh_faults.current(socket) == []
 
 
 def test_up_and_down_end_every_fault(stack: LocalStack) -> None:

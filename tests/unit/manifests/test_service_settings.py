@@ -212,6 +212,8 @@ def test_the_collector_listens_where_services_send_and_probes_ask() -> None:
 def test_streams_are_kept_by_as_many_servers_as_the_broker_has() -> None:
     for name in OVERLAYS:
         broker = named(overlay(name), "StatefulSet", "nats")
+        servers = [f"nats-{number}.{broker['spec']['serviceName']}" for number in range(broker["spec"]["replicas"])]
+        assert servers == [*secrets.BROKERS]
         for service in ("order", "payment-v1", "payment-v2"):
             given = environment(named(overlay(name), "Deployment", service))
             assert int(given["NATS_REPLICAS"]) == broker["spec"]["replicas"]
