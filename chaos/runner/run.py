@@ -23,6 +23,8 @@ from chaos.runner.verdict import Facts, Verdict, judge
 from chaos.session import Session
 from chaos.targets.target import Target, TargetError
 
+_END_SECONDS, _ASK_AGAIN_SECONDS = 20.0, 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -128,11 +130,17 @@ def _probe(probe: Mapping[str, Any]) -> str:
 def _ended(under_way: Session) -> tuple[str, ...]:
     """End faults, wait until what was begun has settled, end the load; what still acts."""
     left: tuple[str, ...] = ()
-    try:
-        under_way.lift()
-        left = tuple(under_way.target.faults())
-    except TargetError as error:
-        left = (str(error),)
+    patience = time.monotonic() + _END_SECONDS
+    while True:
+        try:
+            under_way.lift()
+            left = tuple(under_way.target.faults())
+        except TargetError as error:
+            left = (str(error),)
+        # A process that is still stopping can only be started again when it has stopped.
+        if not left or time.monotonic() > patience:
+            break
+        time.sleep(_ASK_AGAIN_SECONDS)
     under_way.traffic.stop()
     _settle(under_way)
     control.end()
