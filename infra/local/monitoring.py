@@ -68,10 +68,8 @@ class Monitoring:
             address = f"{self._settings.host}:{program.port}"
             service = program.service
             return prometheus.Target(program.name, address, service.module, service.api_version)
-        if program.name == control_room.PROGRAM:
+        if program.name in (control_room.PROGRAM, page.PROGRAM):
             return prometheus.Target(program.name, f"{ports.LOOPBACK}:{program.port}", CONTROL_ROOM)
-        if program.name == page.PROGRAM:
-            return prometheus.Target(program.name, f"{ports.LOOPBACK}:{program.port}", "control_room_page")
         return None
 
     def _fetch(self) -> None:

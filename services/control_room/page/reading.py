@@ -33,7 +33,7 @@ def reading(room: Room) -> APIRouter:
 
     @router.get("/view")
     async def view(request: Request, since: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
-        """The platform as it is, once a second: waits for a view other than `since`; 204 when none comes in time."""
+        """The platform as it is, looked at once a second; 204 when that is the view `since`."""
         operator = is_operator(request)
         found = await room.sampler.view(since, operator=operator, seconds=_LONGEST_WAIT)
         if found is None:

@@ -76,18 +76,18 @@ class Sampler:
         return self._monotonic() - self._watched < LINGER_SECONDS
 
     async def view(self, since: int, *, operator: bool, seconds: float) -> View | None:
-        """A view other than number `since`, waited for at most so long; None when none comes."""
+        """The newest view, None when it is number `since`. The first one to look waits for it, at most so long."""
         self._watched = self._monotonic()
         if operator:
             self._watched_by_operator = self._watched
         self._somebody.set()
-        if self._view is None or self._view.number == since:
+        if self._view is None:
             try:
                 async with asyncio.timeout(seconds):
                     await self._newer.wait()
             except TimeoutError:
                 return None
-        return self._view
+        return None if self._view is None or self._view.number == since else self._view
 
     def hurry(self, *names: str) -> None:
         """Something was done: ask these sources at the next tick, whatever their pace."""

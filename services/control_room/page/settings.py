@@ -17,7 +17,7 @@ class PageSettings(ServiceSettings):
     those of the loopback address, that the page may be asked by.
     """
 
-    service: Literal["control_room_page"] = "control_room_page"
+    service: Literal["control_room"] = "control_room"
     alert_token: SecretStr = Field(min_length=16)
 
     order_url: str = ""
