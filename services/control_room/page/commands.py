@@ -40,13 +40,18 @@ class Auditor:
         """`{"running", "last"}`; the verdict as the auditor writes it, with `at`. Raises `Away`."""
         if not self._words:
             raise Away("no auditor is configured")
-        return {"running": _alive(self._running), "last": self._last}
+        return {"running": self.running, "last": self._last}
+
+    @property
+    def running(self) -> bool:
+        """One reads just now."""
+        return _alive(self._running)
 
     def start(self) -> None:
         """Begin an audit. Raises `Away`, `Busy`."""
         if not self._words:
             raise Away("no auditor is configured")
-        if _alive(self._running) or self._monotonic() - self._ended < _AUDIT_PAUSE:
+        if self.running or self._monotonic() - self._ended < _AUDIT_PAUSE:
             raise Busy("the auditor is at work, or has just been")
         self._running = asyncio.create_task(self._audit())
 

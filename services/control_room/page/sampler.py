@@ -62,11 +62,12 @@ class Sampler:
         *,
         now: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._sources, self._now, self._monotonic = sources, now, monotonic
+        self._sources, self._now, self._monotonic, self._sleep = sources, now, monotonic, sleep
         self._watched = self._watched_by_operator = float("-inf")
         self._somebody = asyncio.Event()
-        self._newer = asyncio.Event()
+        self._next: asyncio.Future[View] | None = None
         self._count = 0
         self._view: View | None = None
 
@@ -82,12 +83,13 @@ class Sampler:
             self._watched_by_operator = self._watched
         self._somebody.set()
         if self._view is None:
+            self._next = self._next or asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._newer.wait()
+                    return await asyncio.shield(self._next)
             except TimeoutError:
                 return None
-        return None if self._view is None or self._view.number == since else self._view
+        return None if self._view.number == since else self._view
 
     def hurry(self, *names: str) -> None:
         """Something was done: ask these sources at the next tick, whatever their pace."""
@@ -104,7 +106,7 @@ class Sampler:
                 await self._somebody.wait()
             began = self._monotonic()
             await self.look()
-            await asyncio.sleep(max(0.05, TICK_SECONDS - (self._monotonic() - began)))
+            await self._sleep(max(0.05, TICK_SECONDS - (self._monotonic() - began)))
 
     async def look(self) -> None:
         """Ask who is due and make a view of what all have said."""
@@ -121,8 +123,9 @@ class Sampler:
             _encoded(parts),
             _encoded(parts | private | {"operator": True}) if operators else b"",
         )
-        newer, self._newer = self._newer, asyncio.Event()
-        newer.set()
+        if self._next is not None:
+            self._next.set_result(self._view)
+            self._next = None
 
     def _forget(self) -> None:
         # whoever looks next must not be shown what was true long ago

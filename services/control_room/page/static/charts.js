@@ -44,7 +44,7 @@ export function panel(given, span) {
 function lines(given, span) {
   const series = given.stacked ? stacked(given.series) : given.series;
   const values = series.flatMap((each) => each.points.map(([, value]) => value)).filter((value) => value !== null);
-  const low = Math.min(0, ...values), high = nice(Math.max(...values, low + 1e-9));
+  const low = Math.min(0, ...values), high = nice(Math.max(...values) || 1);
   const x = (at) => LEFT + ((at - span.start) / (span.end - span.start)) * (W - LEFT - 6);
   const y = (value) => TOP + (1 - (value - low) / (high - low)) * (H - TOP - BOTTOM);
   const ticks = [low, low + (high - low) / 2, high];
