@@ -44,9 +44,7 @@ def main() -> int:
         limits=httpx.Limits(max_connections=8),
         trust_env=False,
     )
-    app = create_app(
-        asked, client, timeout_seconds=settings.timeout_seconds, token=settings.token.get_secret_value()
-    )
+    app = create_app(asked, client, timeout_seconds=settings.timeout_seconds, token=settings.token.get_secret_value())
     uvicorn.run(
         app,
         host=settings.host,

@@ -69,7 +69,7 @@ def create_app(
             body["reason"] = judgement.reason
         return JSONResponse(body, 200 if judgement.answer is Answer.OK else 503, headers={"cache-control": "no-store"})
 
-    # Whether Prometheus is there is for the answers to say: a gate that is not ready would be silent instead of saying no.
+    # Whether Prometheus is there is for the answers to say: a gate that is not ready would be silent and not say no.
     @app.get("/health/live")
     @app.get("/health/ready")
     async def healthy() -> dict[str, str]:

@@ -51,7 +51,7 @@ def selector(of: dict[str, str]) -> dict[str, Any]:
 
 
 def mode(service: str, share: float) -> dict[str, str]:
-    """Which of a service's pods: Chaos Mesh rounds a percentage down, and no pod at all would be the result for a few."""
+    """Which of a service's pods. Chaos Mesh rounds a percentage down: of a few pods that may be none at all."""
     if share >= 1:
         return {"mode": "all"}
     if int(FEWEST_PODS[service] * share) < 1:

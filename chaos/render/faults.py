@@ -16,7 +16,7 @@ class NotExpressible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpFault:
-    """A fault of HTTP answers, which a proxy can make, too. Milliseconds; `share` of the calls; a status of 0 is none."""
+    """A fault of HTTP answers, which a proxy can make, too. `share` of the calls; a status of 0 is none."""
 
     service: str
     path: str
@@ -96,9 +96,7 @@ def _stop(arguments: Mapping[str, Any]) -> Fault:
     differs = "the kubelet ends the container first, with its preStop and drain: down a few seconds later"
     if elsewhere:
         differs = f"{differs}; {', '.join(elsewhere)} stays, as the gate needs it; spans go to the collector and Jaeger"
-    return Fault(
-        "PodChaos", {"action": "pod-failure", "mode": "all", "selector": cluster.selector(here[0])}, differs
-    )
+    return Fault("PodChaos", {"action": "pod-failure", "mode": "all", "selector": cluster.selector(here[0])}, differs)
 
 
 def _kill(arguments: Mapping[str, Any]) -> Fault:
@@ -139,7 +137,9 @@ def _card_network(arguments: Mapping[str, Any]) -> Fault:
         return _http_chaos(http, "the card network is inside payment: its pods fail instead, whole pods of it")
     median, p99 = int(behaviour["latency_median_ms"]), int(behaviour["latency_p99_ms"])
     delay = {"latency": f"{median}ms", "jitter": f"{p99 - median}ms", "correlation": "50"}
-    return _delay("payment", "order", delay, "all", "the card network is inside payment: what payment says to order is late")
+    return _delay(
+        "payment", "order", delay, "all", "the card network is inside payment: what payment says to order is late"
+    )
 
 
 def _in_service(arguments: Mapping[str, Any]) -> Fault:
@@ -256,7 +256,9 @@ def _network(program: str, fault: Mapping[str, Any]) -> Fault:
 def _cpu(program: str, fault: Mapping[str, Any]) -> Fault:
     load = round(float(fault["share"]) * 100)
     stressors = {"cpu": {"workers": 1, "load": load}}
-    return _stress(program, stressors, "a process beside the service's, within the container's limit, and not its own loop")
+    return _stress(
+        program, stressors, "a process beside the service's, within the container's limit, and not its own loop"
+    )
 
 
 def _memory(program: str, fault: Mapping[str, Any]) -> Fault:
@@ -298,7 +300,7 @@ def _pool(_program: str, _fault: Mapping[str, Any]) -> Fault:
 
 
 def _delay(called: str, caller: str, delay: Mapping[str, str], mode: str, differs: str) -> Fault:
-    # At the side that is called: there the other end is a pod's address, and not the Service's, which no rule would match.
+    # At the side that is called: there the other end is a pod's address, not the Service's, which no rule would match.
     spec = {
         "action": "delay",
         "mode": mode,

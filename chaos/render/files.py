@@ -47,7 +47,10 @@ class Sources:
 def rendered() -> dict[Path, str]:
     """Every written file by its path."""
     sources = Sources()
-    files = {GATE: _gate(sources), MESH / "README.md": tables.readme(sources.files, sources.faults, sources.reasons)}
+    files = {
+        GATE: _gate(sources),
+        MESH / "experiments" / "README.md": tables.readme(sources.files, sources.faults, sources.reasons),
+    }
     for name, fault in sources.faults.items():
         files[MESH / "experiments" / f"{name}.yaml"] = _experiment(name, sources)
         if fault.http:
@@ -62,7 +65,7 @@ def rendered() -> dict[Path, str]:
 
 def _gate(sources: Sources) -> str:
     header = [
-        "Written by `make chaos-manifests` from infra/prometheus/slo.yaml and chaos/experiments: change those, not this.",
+        "Written by `make chaos-manifests` from infra/prometheus/slo.yaml and chaos/experiments: change those.",
         "By experiment: how far it may go. `steady`: what must hold before it begins and after it has ended.",
     ]
     return commented(header, {"objectives": gates.objectives(sources.of)})
@@ -97,7 +100,7 @@ def _drill(planned: list[str], sources: Sources) -> str:
     header = [
         "Written by `make chaos-manifests` from chaos/weekly.yaml: the full drill of Fridays, to run by hand.",
         *_left_out(planned, sources),
-        "Begins when it is created: kubectl create -f chaos/mesh/drill.yaml. Ends with: kubectl delete -f chaos/mesh/drill.yaml",
+        "Begins when it is created: kubectl create -f this file. Ends with: kubectl delete -f this file.",
     ]
     names = [name for name in planned if name in sources.runnable]
     return commented(header, mesh.drill(names, sources.runnable, sources.of))
@@ -119,14 +122,17 @@ def _litmus(sources: Sources) -> dict[Path, str]:
         fault = sources.faults[name]
         family, service, env = litmus.family_of(fault)
         engines[name] = litmus.engine(name, family, service, env, sources.of[name])
-        header = [*_header(name, sources, ""), f"By hand: kubectl create -f this file. Result: chaosresult/{name}-{family}"]
+        header = [
+            *_header(name, sources, ""),
+            f"By hand: kubectl create -f this file. Result: chaosresult/{name}-{family}",
+        ]
         files[LITMUS / "engines" / f"{name}.yaml"] = commented(header, engines[name])
     for family in litmus.EXPERIMENTS:
         made = litmus.chaos_experiment(family)
         files[LITMUS / "experiments" / f"{family}.yaml"] = "# Written by `make chaos-manifests`.\n" + as_yaml(made)
     header = [
         "Written by `make chaos-manifests` from chaos/experiments: change those, not this.",
-        "Each run is new: kubectl create -f chaos/litmus/workflow.yaml. However it ends, `revert` takes everything back.",
+        "Each run is new: kubectl create -f this file. However it ends, `revert` takes everything back.",
     ]
     files[LITMUS / "workflow.yaml"] = commented(header, litmus.workflow(engines))
     return files

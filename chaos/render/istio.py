@@ -1,7 +1,7 @@
 """HTTP faults for pods with a proxy, where HTTPChaos does not act: the mesh's own fault filter.
 
-Two VirtualServices for one host do not add up in a mesh, so each file is the service's own, with routes of the fault before
-those that they take requests from. Nothing ends it but putting the own one back.
+Two VirtualServices for one host do not add up in a mesh, so each file is the service's own, with routes of the fault
+before those that they take requests from. Nothing ends it but putting the own one back.
 """
 
 import copy
@@ -43,7 +43,9 @@ def differs(fault: HttpFault) -> str:
     if fault.cut:
         notes.append(f"the proxy answers {_CUT_STATUS}, as it can cut no connection")
     if fault.version:
-        notes.append("the proxy does not know yet which version a call will reach: that version's share of all calls fails")
+        notes.append(
+            "the proxy does not know yet which version a call will reach: that version's share of all calls fails"
+        )
     if fault.delay_ms and fault.status and fault.share < 1:
         notes.append("delay and status are drawn apart: some calls get only one of them")
     notes.append("a call that fails never reaches the service")
@@ -67,7 +69,7 @@ def _part(route: Document, version: str) -> float:
     destinations = route["route"]
     if len(destinations) == 1:
         return float(destinations[0]["destination"].get("subset") == version)
-    return sum(each["weight"] for each in destinations if each["destination"].get("subset") == version) / 100
+    return sum(float(each["weight"]) for each in destinations if each["destination"].get("subset") == version) / 100
 
 
 def _matches(route: Document, fault: HttpFault) -> list[Document]:

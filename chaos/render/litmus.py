@@ -1,4 +1,4 @@
-"""The same for Litmus: ChaosExperiments, an engine for each of some experiments, and an Argo Workflow that runs them all.
+"""The same for Litmus: ChaosExperiments, engines for some experiments, and an Argo Workflow that runs them all.
 
 They live in a namespace of their own: the helper pods that reach into a container's network are privileged, and the
 platform's namespace refuses such pods. What they may do to the platform is in chaos/litmus/access.yaml.
@@ -106,12 +106,10 @@ def engine(name: str, family: str, service: str, env: Mapping[str, str], definit
 
 
 def workflow(engines: Mapping[str, Document]) -> Document:
-    """Installs Litmus' experiments, runs each engine and reads its result, and takes everything back, whatever happened."""
+    """Installs Litmus' experiments, runs each engine, reads its result, and takes everything back in any case."""
     families = sorted({each["spec"]["experiments"][0]["name"] for each in engines.values()})
     steps: list[Any] = [[{"name": f"install-{family}", "template": f"install-{family}"} for family in families]]
-    templates: list[Document] = []
-    for family in families:
-        templates.append(_resource(f"install-{family}", "apply", chaos_experiment(family), seconds=60))
+    templates = [_resource(f"install-{family}", "apply", chaos_experiment(family), seconds=60) for family in families]
     for name, each in engines.items():
         steps += [
             [{"name": name, "template": f"run-{name}"}],

@@ -1,4 +1,4 @@
-"""Objects of Chaos Mesh: one an experiment, and a Workflow for each day of the week with the gate beside every fault."""
+"""Objects of Chaos Mesh: one an experiment, and a Workflow a weekday with the gate beside every fault."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,8 +30,10 @@ def experiment(name: str, fault: Fault, seconds: float) -> Document:
     return _object(fault.kind, name, spec)
 
 
-def schedule(day: str, names: Iterable[str], faults: Mapping[str, Fault | None], of: Mapping[str, Definition]) -> Document:
-    """A weekday's Workflow, at 10:00 in the time zone of Chaos Mesh's controller (UTC, unless it was told otherwise)."""
+def schedule(
+    day: str, names: Iterable[str], faults: Mapping[str, Fault | None], of: Mapping[str, Definition]
+) -> Document:
+    """A weekday's Workflow, at 10:00 in the time zone of Chaos Mesh's controller: UTC, unless it was told otherwise."""
     hour, minute = _AT
     return _object(
         "Schedule",
@@ -55,8 +57,8 @@ def drill(names: Iterable[str], faults: Mapping[str, Fault | None], of: Mapping[
 def workflow(names: Iterable[str], faults: Mapping[str, Fault | None], of: Mapping[str, Definition]) -> Document:
     """Each experiment in turn. `None` as a fault is a control: the gate watches, and nothing is broken.
 
-    The platform has to be steady before the first and again after each; the gate watches beside every fault. When it says
-    no twice in a row the Workflow is aborted, and Chaos Mesh takes back what it has put in.
+    The platform has to be steady before the first and again after each; the gate watches beside every fault. When it
+    says no twice in a row the Workflow is aborted, and Chaos Mesh takes back what it has put in.
     """
     chosen = list(names)
     children: list[str] = ["begins-steady"]
