@@ -8,7 +8,7 @@ from typing import Any
 from chaos import definition
 from chaos.definition import Definition
 from chaos.render import faults, gates, istio, litmus, mesh, tables
-from chaos.render.faults import Fault, NotExpressible
+from chaos.render.fault import Fault, NotExpressible
 from chaos.render.writing import as_yaml, commented
 from chaos.runner import plan
 

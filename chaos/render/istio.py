@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from chaos.render import cluster
-from chaos.render.faults import HttpFault
+from chaos.render.fault import HttpFault
 
 _ISTIO = Path(__file__).resolve().parents[2] / "infra" / "istio"
 OWN = {"payment": "canary/90-10.yaml", "inventory": "inventory-routes.yaml"}

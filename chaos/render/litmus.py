@@ -9,7 +9,7 @@ from typing import Any
 
 from chaos.definition import Definition
 from chaos.render import cluster
-from chaos.render.faults import Fault
+from chaos.render.fault import Fault
 from chaos.render.gates import Check, limits
 from chaos.render.writing import Block, as_yaml
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from chaos.definition import Definition
 from chaos.render import cluster
-from chaos.render.faults import Fault
+from chaos.render.fault import Fault
 from chaos.render.gates import STEADY
 
 API = "chaos-mesh.org/v1alpha1"

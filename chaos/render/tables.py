@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chaos.render.faults import Fault
+from chaos.render.fault import Fault
 
 
 def readme(files: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault], reasons: Mapping[str, str]) -> str:
