@@ -3,7 +3,7 @@
 set -eu
 if [ -z "${INSTANCE:-}" ]; then
     read -r host </etc/hostname
-    INSTANCE="$SERVICE-$host"
+    INSTANCE=$(printf '%s' "$SERVICE-$host" | tr 'A-Z_' 'a-z-')
 fi
 export INSTANCE
 exec python3 -m "services.$SERVICE"

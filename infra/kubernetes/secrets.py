@@ -39,7 +39,8 @@ _BROKER_USERS = ("order", "payment", local.OPERATOR)
 
 def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
     """All Secrets, name -> key -> value. `{service}` and `{password}` in the address are filled in for each service."""
-    passwords = {module: chance.token_urlsafe(32) for module in (*MODULES, "postgres")}
+    roles = (*MODULES, "auditor", "postgres")
+    passwords = {f"{role}_password": chance.token_urlsafe(32) for role in roles}
     with tempfile.TemporaryDirectory() as directory:
         state = StateDirectory(Path(directory) / "state")
         state.create()
@@ -47,7 +48,7 @@ def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
         made = {holder: {key: local.read(state, holder, key) for key in keys} for holder, keys in _HELD.items()}
         broker = {user: local.read(state, user, "nats_password") for user in _BROKER_USERS}
     for module in MODULES:
-        made[module]["database_url"] = database_url.format(service=module, password=passwords[module])
+        made[module]["database_url"] = database_url.format(service=module, password=passwords[f"{module}_password"])
     made["nats-auth"] = {
         # JSON is valid in the server's own format, so quoting is JSON's
         "users.conf": f"authorization: {json.dumps(nats.authorization(broker), indent=2)}\n",

@@ -1,5 +1,6 @@
 """The faults of one process: begun on request, ended by their time, by whoever asks, or by the end of the service."""
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -7,7 +8,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.chassis.database import Database
@@ -22,10 +22,9 @@ from shared.chassis.faults.network import NetworkFaults
 from shared.chassis.faults.pool import PoolFaults
 from shared.chassis.faults.requests import FaultRequest
 from shared.chassis.faults.timing import SystemTiming, Timer, Timing
+from shared.telemetry import remark
 
 MOST_FAULTS = 20
-
-log = structlog.get_logger()
 
 
 class Faults:
@@ -77,8 +76,8 @@ class Faults:
             # its end comes first: without it, nothing begins
             self._timers[fault.id] = self._timing.call_later(request.seconds, lambda: self._end(fault, "expired"))
             kind.active = (*kind.active, fault)
-        told = request.model_dump(exclude_none=True, exclude={"kind"})
-        log.warning("fault begins", fault=fault.id, kind=kind.name, **told)
+        asked = request.model_dump(exclude_none=True, exclude={"kind", "experiment"})
+        _remark("fault begins", fault, asked=asked)
         try:
             kind.begin(fault)
         except BaseException:
@@ -115,9 +114,13 @@ class Faults:
             timer = self._timers.pop(fault.id)
         timer.cancel()
         fault.finish()
-        experiment = {"experiment": fault.request.experiment} if fault.request.experiment else {}
-        log.warning("fault is over", fault=fault.id, kind=kind.name, reason=reason, struck=fault.struck, **experiment)
+        _remark("fault is over", fault, reason=reason, struck=fault.struck)
         return True
+
+
+def _remark(event: str, fault: Active[Any], **fields: Any) -> None:
+    about = fault.request
+    remark(event, level=logging.WARNING, fault=fault.id, kind=about.kind, experiment=about.experiment, **fields)
 
 
 def _running(kind: Kind[Any]) -> int:

