@@ -13,7 +13,10 @@ class NotExpressible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpFault:
-    """A fault of HTTP answers, which a proxy can make, too. `share` of the calls; a status of 0 is none."""
+    """A fault of HTTP answers, which a proxy can make, too. `share` of the calls; a status of 0 is none.
+
+    `by_a_proxy`: so it is in the local stack, too.
+    """
 
     service: str
     path: str
@@ -23,6 +26,7 @@ class HttpFault:
     status: int = 0
     cut: bool = False
     share: float = 1.0
+    by_a_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class Fault:
         return self.spec.get("action") == "pod-kill"
 
 
-def http_chaos(http: HttpFault, differs: str = "") -> Fault:
-    """An HTTP fault as Chaos Mesh has it, for pods without a proxy; `differs` replaces what is said of the share."""
+def http_chaos(http: HttpFault) -> Fault:
+    """An HTTP fault as Chaos Mesh has it, for pods without a proxy."""
     labels = {"app": http.service} | ({"version": http.version} if http.version else {})
     spec: dict[str, Any] = {
         **cluster.mode(http.service, http.share),
@@ -70,9 +74,7 @@ def http_chaos(http: HttpFault, differs: str = "") -> Fault:
         spec["delay"] = f"{http.delay_ms}ms"
     if http.status:
         spec["replace"] = {"code": http.status}
-    notes = [differs] if differs else []
-    if http.share < 1 and not differs:
-        notes.append(f"{http.share:.0%} of the calls become a share of the pods: {_pods(spec)}")
+    notes = [f"instead of {http.share * 100:.0f} % of the calls, all of {_pods(spec)}"] if http.share < 1 else []
     if http.status:
         notes.append("the call is carried out and its answer replaced")
     notes.append("connections that were open before are not touched")
@@ -102,4 +104,4 @@ def labels_of(program: str) -> dict[str, str]:
 
 
 def _pods(spec: Mapping[str, Any]) -> str:
-    return "one" if spec["mode"] == "one" else f"{spec['value']} %"
+    return "one pod" if spec["mode"] == "one" else f"{spec['value']} % of the pods"

@@ -88,14 +88,29 @@ def _pause(arguments: Mapping[str, Any]) -> Fault:
 
 def _card_network(arguments: Mapping[str, Any]) -> Fault:
     behaviour = arguments["behaviour"]
-    if "lost_requests" in behaviour:
-        share = float(behaviour["lost_requests"])
-        http = HttpFault("payment", "/process", "POST", status=503, share=share)
-        return http_chaos(http, "the card network is inside payment: its pods fail instead, whole pods of it")
+    if {*behaviour} != {"latency_median_ms", "latency_p99_ms"}:
+        raise NotExpressible("the card network is inside payment, and only its latency can be put in from outside")
     median, p99 = int(behaviour["latency_median_ms"]), int(behaviour["latency_p99_ms"])
     delay = {"latency": f"{median}ms", "jitter": f"{p99 - median}ms", "correlation": "50"}
     return delayed(
         "payment", "order", delay, "all", "the card network is inside payment: what payment says to order is late"
+    )
+
+
+def _in_mesh(arguments: Mapping[str, Any]) -> Fault:
+    fault = arguments["fault"]
+    shares = {float(fault[each]) / 100 for each in ("abort_percent", "delay_percent") if fault.get(each)}
+    if len(shares) != 1:
+        raise NotExpressible("a delay and a status for different shares of the calls are two faults")
+    return http_chaos(
+        HttpFault(
+            str(arguments["service"]),
+            str(fault["path"]),
+            delay_ms=int(fault.get("delay_ms", 0)),
+            status=int(fault.get("abort_status", 0)),
+            share=shares.pop(),
+            by_a_proxy=True,
+        )
     )
 
 
@@ -112,4 +127,5 @@ _BY_ACTION: Mapping[str, Callable[[Mapping[str, Any]], Fault]] = {
     "pause": _pause,
     "in_card_network": _card_network,
     "in_service": _in_service,
+    "in_mesh": _in_mesh,
 }

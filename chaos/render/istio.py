@@ -48,7 +48,8 @@ def differs(fault: HttpFault) -> str:
         )
     if fault.delay_ms and fault.status and fault.share < 1:
         notes.append("delay and status are drawn apart: some calls get only one of them")
-    notes.append("a call that fails never reaches the service")
+    if not fault.by_a_proxy and (fault.status or fault.cut):
+        notes.append("a call that fails never reaches the service")
     return "; ".join(notes)
 
 

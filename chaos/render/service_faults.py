@@ -20,7 +20,7 @@ def _http(program: str, fault: Mapping[str, Any]) -> Fault:
     labels = labels_of(program)
     delay = int(fault.get("latency_ms", 0))
     if cluster.is_one_replica(program):
-        text = "everything that the pod says to order is late, health checks are not; it acts beside a proxy, too"
+        text = "everything that the pod says to order is late, health checks are not"
         return delayed(labels["app"], "order", {"latency": f"{delay}ms"}, "one", text)
     http = HttpFault(
         labels["app"],

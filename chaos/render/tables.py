@@ -35,7 +35,9 @@ def readme(files: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Fault], 
 
 def _what(fault: Fault) -> str:
     spec = fault.spec
-    action = spec.get("action") or ", ".join(key for key in ("abort", "delay", "replace", "stressors") if key in spec)
+    action = spec.get("action") or ", ".join(
+        [key for key in ("abort", "delay", "replace") if key in spec] + [*spec.get("stressors", ())]
+    )
     which = {"one": "one pod", "all": "all pods"}.get(spec["mode"], f"{spec.get('value')} % of the pods")
     labels = ", ".join(f"{key}={value}" for key, value in spec["selector"]["labelSelectors"].items())
     return f"{fault.kind}{f' {action}' if action else ''}, {which} of `{labels}`"
