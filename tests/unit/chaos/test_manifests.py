@@ -212,7 +212,9 @@ def test_the_weeks_schedules_are_the_runners_weekday_plan() -> None:
         ran = [child for child in entry["children"] if child in week[day]]
         assert ran == [each for each in week[day] if each in SOURCES.faults or SOURCES.of[each].control]
     assert workflows()["drill"] == days["friday"]["workflow"]
-    for taken in build("../chaos/mesh/week"):
+    applied = build("../chaos/mesh/week")
+    assert {taken["metadata"]["name"] for taken in applied} == {f"chaos-{day}" for day in days}
+    for taken in applied:
         assert taken["spec"] == days[taken["metadata"]["name"].removeprefix("chaos-")]
 
 
