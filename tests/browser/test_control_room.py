@@ -152,7 +152,8 @@ def test_axe_finds_nothing_serious_on_any_part_of_the_page(room: Page, theme: st
     for view in VIEWS:
         go(room, view)
         found += serious(room, only_colours=theme == "dark")
-        screenshot(room, f"{view}-{theme}")
+        if theme == "light" or view == "overview":
+            screenshot(room, f"{view}-{theme}")
     assert found == []
 
 

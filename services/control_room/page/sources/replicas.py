@@ -9,6 +9,7 @@ import orjson
 
 from services.control_room.page.web import Away, Web
 
+_ROUNDS = 3
 _LEVERS = frozenset({"order", "payment", "inventory"})
 """Services in which faults can be begun."""
 
@@ -27,6 +28,8 @@ class Replicas:
     def __init__(self, web: Web, targets_file: Path | None, prometheus_url: str) -> None:
         self._web, self._file, self._prometheus = web, targets_file, prometheus_url
         self.known: Sequence[Replica] = ()
+        self._said: dict[str, dict[str, Any]] = {}
+        self._round = 0
 
     async def find(self) -> Sequence[Replica]:
         """Everything of ours that should run. Raises `Away`."""
@@ -48,8 +51,17 @@ class Replicas:
         return [each for each in self.known if each.name in names]
 
     async def health(self) -> list[dict[str, Any]]:
-        """How each of them is, with breakers. Raises `Away`."""
-        return list(await asyncio.gather(*(self._health(each) for each in await self.find())))
+        """How each of them is, with breakers. Raises `Away`.
+
+        Who has breakers is asked each time, whoever was well lately each third time: that a process is gone may be
+        seen a moment later than that a breaker has opened.
+        """
+        found, self._round = await self.find(), self._round + 1
+        asked = [each for each in found if self._round % _ROUNDS == 0 or not self._well(each)]
+        said = await asyncio.gather(*(self._health(each) for each in asked))
+        known = self._said | {each["name"]: each for each in said}
+        self._said = {each.name: known[each.name] for each in found}
+        return list(self._said.values())
 
     async def levers(self) -> dict[str, Any]:
         """Faults that act in each replica, and the pipelines of the order service, replica by replica."""
@@ -63,6 +75,10 @@ class Replicas:
             "replicas": [{"name": each.name, "service": each.service} for each in asked],
             "pipelines": merged([each for each in pipelines if each is not None]),
         }
+
+    def _well(self, replica: Replica) -> bool:
+        said = self._said.get(replica.name)
+        return said is not None and said["status"] == "ready" and not said.get("breakers")
 
     async def _health(self, replica: Replica) -> dict[str, Any]:
         shown: dict[str, Any] = {"name": replica.name, "service": replica.service, "status": "ready", "reason": ""}

@@ -54,7 +54,7 @@ export async function watch(draw, lost) {
   for (;;) {
     await visible();
     try {
-      const limit = AbortSignal.timeout(5000);
+      const limit = AbortSignal.timeout(3000);
       const view = await get(`/view?since=${since}`, limit);
       if (view) {
         since = view.number;
