@@ -162,6 +162,10 @@ bench-frame: ## what frame, logs, metrics and tracing cost a request, beside Ope
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
 	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
 
+.PHONY: bench-page
+bench-page: dev ## what the control room's page costs: first view, one viewer at rest, twenty under load
+	@$(PYTHON_) -m tests.bench.bench_page $(BENCH)
+
 .PHONY: bench-mesh
 bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
 	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
