@@ -28,7 +28,7 @@ from infra.local.stack import LocalStack
 from tests.bench.bench_order_path import say
 from tests.bench.bench_telemetry import load
 
-AGAIN_SECONDS = 0.8
+AGAIN_SECONDS = 1.0
 REST_SECONDS = 10.0
 IDLE_BAR, THROUGHPUT_BAR, FIRST_VIEW_BAR = 0.02, 0.95, 2.0
 

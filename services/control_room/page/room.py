@@ -72,7 +72,7 @@ class Room:
             Source("experiments", self._experiments, every=2.0),
             Source("audit", self.auditor.read),
             Source("log", self.log.newest, every=2.0),
-            Source("levers", self.replicas.levers, operators=True),
+            Source("levers", self.replicas.levers, every=2.0, operators=True),
         )
 
     async def _experiments(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ export async function deed(method, path, body, done) {
   }
 }
 
-const AGAIN_MS = 800;
+const AGAIN_MS = 1000;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function visible() {
