@@ -68,7 +68,8 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     table.add_row("database", stack.settings.database if "://" not in stack.settings.database else "external", "")
     table.add_row("logs", str(stack.state.logs), "make logs SERVICE=order")
     console.print()
-    console.print(table)
+    # wider than the terminal, if need be: half an address is none
+    console.print(table, width=max(console.width, console.measure(table).maximum), soft_wrap=True)
     console.print(f"\nUp in {seconds:.1f} s. Place an order:\n")
     console.print(Text(order_command(stack)), soft_wrap=True)
 
