@@ -17,6 +17,8 @@ from infra.local.prometheus import TOOLS
 from infra.local.settings import SERVICES
 from infra.local.stack import LocalStack, ProgramStatus
 
+_WIDEST = 240
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -69,7 +71,7 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     table.add_row("logs", str(stack.state.logs), "make logs SERVICE=order")
     console.print()
     # wider than the terminal, if need be: half an address is none
-    console.print(table, width=max(console.width, console.measure(table).maximum), soft_wrap=True)
+    console.print(table, width=_WIDEST, soft_wrap=True)
     console.print(f"\nUp in {seconds:.1f} s. Place an order:\n")
     console.print(Text(order_command(stack)), soft_wrap=True)
 
