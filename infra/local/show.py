@@ -51,9 +51,7 @@ def faults(listed: list[Fault]) -> None:
 
 def addresses(stack: LocalStack, seconds: float) -> None:
     """Where everything is, and an order to place."""
-    rows: list[tuple[str, str, str]] = []
-    for service in SERVICES:
-        rows.append((service.name, _local(stack.url(service.name)), ""))
+    rows = [(service.name, _local(stack.url(service.name)), "") for service in SERVICES]
     if envoy.runs(stack.settings):
         rows.append(("mesh", "Envoy, before each of these", f"numbers at {_local(envoy.stats_url(stack.settings))}"))
     else:
@@ -62,9 +60,7 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     if stack.settings.traces == "on":
         address = _local(stack.url("control-room"))
         rows.append(("traces", address, f"{address}/api/traces/<x-trace-id of an answer>"))
-    for name in TOOLS:
-        if stack.running_program(name):
-            rows.append((name, _local(stack.url(name)), ""))
+    rows += [(name, _local(stack.url(name)), "") for name in TOOLS if stack.running_program(name)]
     rows.append(("database", stack.settings.database if "://" not in stack.settings.database else "external", ""))
     rows.append(("logs", str(stack.state.logs), "make logs SERVICE=order"))
     console.print()
