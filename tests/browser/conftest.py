@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 from infra.local import page as page_of_stack
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
@@ -16,6 +16,7 @@ from infra.local.settings import ROOT
 from infra.local.stack import LocalStack
 
 SCREENSHOTS = ROOT / ".local" / "screenshots"
+SIZE: ViewportSize = {"width": 1600, "height": 1000}
 _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "--force-color-profile=srgb")
 
 
@@ -58,7 +59,7 @@ def room(stack: LocalStack, browser: Browser) -> Iterator[Page]:
         if message.type in ("error", "warning"):
             complaints.append(f"{message.type}: {message.text}")
 
-    context = browser.new_context(viewport={"width": 1600, "height": 1000}, color_scheme="light")
+    context = browser.new_context(viewport=SIZE, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(20_000)
     page.on("console", heard)
@@ -70,11 +71,15 @@ def room(stack: LocalStack, browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def screenshot(page: Page, name: str) -> None:
-    """Keep what the page looks like, for those who read the results of CI."""
+def screenshot(page: Page, name: str, *, size: tuple[int, int] | None = None) -> None:
+    """Keep what the page looks like, for those who read the results of CI: all of it, or what fits into a size."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.evaluate("scrollTo(0, 0)")
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    if size:
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=size is None)
+    if size:
+        page.set_viewport_size(SIZE)
 
 
 def _chromium() -> str | None:

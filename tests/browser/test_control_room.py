@@ -97,6 +97,7 @@ def test_payment_down_opens_its_breaker_within_five_seconds_and_its_end_closes_i
         screenshot(room, f"payment-down-{len(took)}")
         go(room, "overview")
         screenshot(room, "breaker-open")
+        screenshot(room, "control-room", size=(1280, 860))  # that of the README
         go(room, "break")
         room.locator("#end-faults").click()
         expect(room.locator("#faults")).to_contain_text("No fault acts")
