@@ -33,7 +33,7 @@ class Customer:
         sending = asyncio.create_task(self._send(orders, card))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
-        await self._log.write("deed", f"{orders} orders are placed")
+        await self._log.note(f"{orders} orders are placed")
         return {"placing": orders}
 
     async def close(self) -> None:

@@ -94,14 +94,13 @@ class Levers:
     ) -> dict[str, Any]:
         """Ask all of them at once. When none of them does it, the first one's refusal is passed on."""
         if not replicas:
-            await self.room.replicas.find()
             raise Problem(404, "no-such-replica", "No such replica", "no replica of that name is known")
         outcomes = await asyncio.gather(*(self._one(each, method, path, body) for each in replicas))
         failed = {each.name: said for each, said in zip(replicas, outcomes, strict=True) if said}
         if len(failed) == len(replicas):
             name, said = next(iter(failed.items()))
             raise Problem(502, "refused", "It was refused", f"{name}: {said}")
-        await self.room.log.write("deed", deed + (f" (not: {', '.join(failed)})" if failed else ""))
+        await self.room.log.note(deed + (f" (not: {', '.join(failed)})" if failed else ""))
         self.room.sampler.hurry("levers", "log", "replicas")
         return {"done": [each.name for each in replicas if each.name not in failed], "failed": failed}
 
@@ -116,9 +115,13 @@ class Levers:
         errors = "; ".join(f"{each['field']}: {each['detail']}" for each in told.get("errors", ()))
         return errors or told.get("detail") or told.get("title") or f"HTTP {status}"
 
-    def targets(self, name: str) -> list[Replica]:
-        """The replica of that name, or all of the service of that name."""
-        return self.room.replicas.named([name]) or self.room.replicas.of(name)
+    async def targets(self, *names: str) -> list[Replica]:
+        """The replicas of these names, or of the services of these names. Raises a 503 when nobody knows any."""
+        try:
+            known = self.room.replicas.known or await self.room.replicas.find()
+        except Away as away:
+            raise Problem(503, "away", "Not to be had", str(away)) from None
+        return [each for each in known if each.name in names or each.service in names]
 
 
 def _add_faults(router: APIRouter, levers: Levers) -> None:
@@ -130,25 +133,24 @@ def _add_faults(router: APIRouter, levers: Levers) -> None:
             raise Problem(404, "no-such-drill", "No such drill")
         fault = drill.fault | {"seconds": request.seconds, "experiment": f"drill/{name}"}
         deed = f"{drill.title}: begun for {request.seconds:g} s"
-        return await levers.do(levers.targets(drill.service), "POST", "/admin/faults", fault, deed=deed)
+        return await levers.do(await levers.targets(drill.service), "POST", "/admin/faults", fault, deed=deed)
 
     @router.post("/faults", status_code=201)
     async def inject(request: FaultRequest) -> dict[str, Any]:
         """Begin any fault."""
         deed = f"fault {request.fault.get('kind')} in {request.target}: begun"
-        return await levers.do(levers.targets(request.target), "POST", "/admin/faults", request.fault, deed=deed)
+        return await levers.do(await levers.targets(request.target), "POST", "/admin/faults", request.fault, deed=deed)
 
     @router.delete("/faults/{replica}/{fault}")
     async def end(replica: Name, fault: Name) -> dict[str, Any]:
         """End one fault."""
         deed = f"fault {fault} in {replica}: ended"
-        return await levers.do(levers.targets(replica), "DELETE", f"/admin/faults/{fault}", deed=deed)
+        return await levers.do(await levers.targets(replica), "DELETE", f"/admin/faults/{fault}", deed=deed)
 
     @router.delete("/faults")
     async def end_all() -> dict[str, Any]:
         """End every fault inside the services."""
-        room = levers.room
-        replicas = [each for service in ("order", "payment", "inventory") for each in room.replicas.of(service)]
+        replicas = await levers.targets("order", "payment", "inventory")
         return await levers.do(replicas, "DELETE", "/admin/faults", deed="every fault in the services: ended")
 
 
@@ -158,7 +160,7 @@ def _add_resilience(router: APIRouter, levers: Levers) -> None:
         """Turn a layer on or off."""
         deed = f"{name}: {request.layer} {'on' if request.enabled else 'off'}"
         body = {"layers": {request.layer: request.enabled}}
-        return await levers.do(levers.room.replicas.of("order"), "PATCH", f"/admin/resilience/{name}", body, deed=deed)
+        return await levers.do(await levers.targets("order"), "PATCH", f"/admin/resilience/{name}", body, deed=deed)
 
     @router.post("/breakers/{name}")
     async def move(name: Name, request: TransitionRequest) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def _add_resilience(router: APIRouter, levers: Levers) -> None:
         if request.to == "reset":
             path, body = f"{path}/reset", {}
         deed = f"breaker {name}: {request.to}"
-        return await levers.do(levers.room.replicas.of("order"), "POST", path, body, deed=deed)
+        return await levers.do(await levers.targets("order"), "POST", path, body, deed=deed)
 
 
 def _add_commands(router: APIRouter, room: Room) -> None:
@@ -201,6 +203,6 @@ async def _begun(room: Room, start: Any, deed: str) -> Response:
         raise Problem(503, "away", "Not to be had", str(away)) from None
     except Busy as busy:
         raise Problem(409, "busy", "Not now", str(busy)) from None
-    await room.log.write("deed", deed)
+    await room.log.note(deed)
     room.sampler.hurry("log", "audit", "experiments")
     return Response(status_code=202)

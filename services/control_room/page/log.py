@@ -3,13 +3,16 @@
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from shared.chassis.clock import Clock, milliseconds
-from shared.chassis.database import Database
+from shared.chassis.database import Database, DatabaseUnavailable
 
 KEPT = 500
 _SHOWN = 40
 _LONGEST = 500
+
+log = structlog.get_logger()
 
 _metadata = sa.MetaData()
 _log = sa.Table(
@@ -23,7 +26,7 @@ _log = sa.Table(
 
 
 class OperatorsLog:
-    """Writes and reads. Both raise `DatabaseUnavailable`."""
+    """Writes and reads. `write` and `newest` raise `DatabaseUnavailable`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
@@ -40,6 +43,13 @@ class OperatorsLog:
 
         if rows:
             await self._database.transact(add)
+
+    async def note(self, text: str) -> None:
+        """Add a deed. It has been done already: a log that cannot be written must not make it look undone."""
+        try:
+            await self.write("deed", text)
+        except DatabaseUnavailable as error:
+            log.warning("deed not written down", deed=text, reason=str(error))
 
     async def newest(self) -> list[dict[str, Any]]:
         """The last lines, newest first, `{"at": Unix seconds, "kind", "text"}`."""

@@ -59,6 +59,7 @@ class Dashboards:
             while len(self._kept) >= _KEPT:
                 del self._kept[next(iter(self._kept))]
             asked = asyncio.ensure_future(self._draw(dashboard, seconds, chosen))
+            asked.add_done_callback(_notice)  # whoever asked may be gone
             self._kept[key] = found = (self._monotonic() + _KEPT_SECONDS, asked)
         return await asyncio.shield(found[1])
 
@@ -142,6 +143,11 @@ class Dashboards:
             said = body.get("error", "") if isinstance(body, dict) else ""
             raise Away(f"Prometheus answers HTTP {status} {said}"[:200])
         return list(body["data"]["result"])
+
+
+def _notice(drawn: "asyncio.Future[dict[str, Any]]") -> None:
+    if not drawn.cancelled():
+        drawn.exception()
 
 
 def filled_in(text: str, values: Mapping[str, str]) -> str:

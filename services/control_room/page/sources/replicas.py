@@ -46,10 +46,6 @@ class Replicas:
         """The replicas of one service, as last found."""
         return [each for each in self.known if each.service == service]
 
-    def named(self, names: Sequence[str]) -> list[Replica]:
-        """Those of the names that are known."""
-        return [each for each in self.known if each.name in names]
-
     async def health(self) -> list[dict[str, Any]]:
         """How each of them is, with breakers. Raises `Away`.
 
