@@ -3,8 +3,9 @@
     python -m tests.bench.bench_page [--pairs 6] [--seconds 5] [--viewers 20]
 
 Run it by `make bench-page`. One stack as `make up` has it. Viewers are logged in and ask as often as the page's script
-does. Rounds with and without them alternate, and neighbours in time are compared. Processor time hardly depends on who
-else uses the machine: it is told beside the throughput, for the page and for the platform.
+does. The bars are on processor time, of the page and of the platform, which hardly depends on who else uses the
+machine: what twenty viewers take of it, orders cannot have. Throughput is told, too, in rounds with and without viewers
+by turns; on a busy machine its pairs differ by more than there is to see.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from tests.bench.bench_telemetry import load
 
 AGAIN_SECONDS = 1.0
 REST_SECONDS = 10.0
-IDLE_BAR, THROUGHPUT_BAR, FIRST_VIEW_BAR = 0.02, 0.95, 2.0
+IDLE_BAR, VIEWERS_BAR, FIRST_VIEW_BAR = 0.02, 0.05, 2.0
 
 
 def cpu(stack: LocalStack) -> dict[str, float]:
@@ -118,13 +119,15 @@ async def measure(stack: LocalStack, wanted: argparse.Namespace) -> bool:
         others = sum(rest.values()) - rest[PROGRAM]
         say(f"at rest, {number:2} viewers: page {rest[PROGRAM]:.1%} of a core, the rest of the platform {others:.1%}")
     more = (sum(rests[wanted.viewers].values()) - sum(rests[0].values())) / (os.cpu_count() or 1)
-    say(f"{wanted.viewers} viewers take {more:.1%} of the machine's processor time")
+    say(f"{wanted.viewers} viewers take {more:.1%} of the machine's processor time; bar {VIEWERS_BAR:.0%}")
     ratios = await compare(stack, wanted)
     median = statistics.median(ratios)
     resident = psutil.Process(stack.pids(PROGRAM)[PROGRAM]).memory_info().rss / 1e6
-    say(f"{wanted.viewers} viewers: throughput x {median:.2f}; bar {THROUGHPUT_BAR}; the page has {resident:.0f} MB")
+    say(
+        f"{wanted.viewers} viewers: throughput x {median:.2f} (pairs from {min(ratios):.2f} to {max(ratios):.2f}); the page has {resident:.0f} MB"
+    )
     say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    return first <= FIRST_VIEW_BAR and rests[1][PROGRAM] < IDLE_BAR and median >= THROUGHPUT_BAR
+    return first <= FIRST_VIEW_BAR and rests[1][PROGRAM] < IDLE_BAR and more < VIEWERS_BAR
 
 
 def main() -> int:
