@@ -70,6 +70,10 @@ def climb(
     with _ended_by_signals():
         try:
             for rung in ladder.rungs:
+                move = rung.move(chosen.scenario)
+                if rung.against is not None and isinstance(move, str):
+                    skipped[rung.name] = move  # no step of the ladder, and nothing to see
+                    continue
                 try:
                     switches.set(rung)
                 except TargetError as error:

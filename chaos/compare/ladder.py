@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from chaos.definition import BadExperiment, Bounds, Part
 
 LADDER = Path(__file__).with_name("ladder.yaml")
+_ROUNDING = 1e-9
 
 Number = Literal["success", "goodput", "p50", "p99", "sent", "reached", "in_flight", "recovered"]
 """What is measured of a rung and can be asked to move; `chaos.compare.measured` says what each is."""
@@ -40,17 +41,17 @@ class Move(Part):
     def made(self, before: float, after: float) -> bool:
         """The number moved so far."""
         if self.falls is not None:
-            return after <= before * (1 - self.falls) and after < before
+            return after <= before * (1 - self.falls) + _ROUNDING and after < before
         if self.rises is not None:
-            return after >= before * self.rises and after > before
-        return after >= before + (self.gains or 0.0)
+            return after >= before * self.rises - _ROUNDING and after > before
+        return after >= before + (self.gains or 0.0) - _ROUNDING
 
 
 class Rung(Part):
     """One variant of the platform. `shows` and `keeps` are by scenario; `default` is for those that are not named."""
 
     name: str
-    on: tuple[str, ...]
+    active: tuple[str, ...]
     about: str
     against: str | None = None
     shows: Mapping[str, Move | str]
@@ -76,7 +77,7 @@ class Ladder(Part):
     def _makes_sense(self) -> Self:
         names: list[str] = []
         for rung in self.rungs:
-            if unknown := set(rung.on) - set(self.patterns):
+            if unknown := set(rung.active) - set(self.patterns):
                 raise ValueError(f"{rung.name}: no pattern is called {', '.join(sorted(unknown))}")
             if rung.against is not None and rung.against not in names:
                 raise ValueError(f"{rung.name}: no rung before it is called {rung.against!r}")

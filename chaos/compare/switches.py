@@ -68,8 +68,8 @@ def wanted(ladder: Ladder, rung: Rung) -> tuple[dict[str, dict[str, bool]], dict
     layers: dict[str, dict[str, bool]] = {}
     budgets: dict[str, bool] = {}
     for name, pattern in ladder.patterns.items():
-        _add(pattern, name in rung.on, layers, budgets)
-    return layers, budgets, any(ladder.patterns[name].mesh for name in rung.on)
+        _add(pattern, name in rung.active, layers, budgets)
+    return layers, budgets, any(ladder.patterns[name].mesh for name in rung.active)
 
 
 def restore(target: Target) -> str:
