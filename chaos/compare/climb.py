@@ -108,13 +108,13 @@ def _rung(
         under_way.start()
         _break(experiment, defined.fault_seconds)
         time.sleep(defined.fault_seconds)
-        under_way.lift()
+        _lift(under_way)
         recovered = _recovered(under_way)
+        under_way.traffic.stop()
+        settled = _settled(under_way, chosen.phases.settling)
     finally:
         with deaf():
             _lift(under_way)
-            under_way.traffic.stop()
-            settled = _settled(under_way, chosen.phases.settling)
             under_way.stop()
     window = under_way.recording.window(time.time())
     if window is None:

@@ -43,8 +43,6 @@ class Switches:
             _put(self._target, replica, {"layers": layers, "budgets": budgets})
             for name in self._ladder.breakers:
                 self._target.ask(replica, "POST", f"{_ADMIN}/breakers/{name}/reset")
-            for name in budgets:
-                self._target.ask(replica, "POST", f"{_ADMIN}/budgets/{name}/refill")
         self._target.mesh_repeats(mesh)
 
     def _replicas(self) -> list[Replica]:
@@ -98,7 +96,7 @@ def restore(target: Target) -> str:
         failed.append(str(error))
     if failed:
         raise TargetError(f"Not everything is switched back: {'; '.join(failed)}. Again with: make chaos-stop")
-    file.unlink()
+    file.unlink(missing_ok=True)  # two who restore do the same
     return f"the patterns of {', '.join(replica.name for replica in replicas) or 'nobody'} are as they were"
 
 
@@ -107,6 +105,8 @@ def _put(target: Target, replica: Replica, state: Mapping[str, Any]) -> None:
         target.ask(replica, "PATCH", f"{_ADMIN}/{pipeline}", {"layers": layers})
     for budget, enforced in state["budgets"].items():
         target.ask(replica, "PATCH", f"{_ADMIN}/budgets/{budget}", {"enforced": enforced})
+        # What a fault has used up is nothing for the next one to find.
+        target.ask(replica, "POST", f"{_ADMIN}/budgets/{budget}/refill")
 
 
 def _add(pattern: Pattern, on: bool, layers: dict[str, dict[str, bool]], budgets: dict[str, bool]) -> None:

@@ -1,10 +1,8 @@
 """Experiments against a real platform: the runner says yes, no, and "I cannot tell", each when it should."""
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -129,12 +127,6 @@ def ask(stack: LocalStack, method: str, path: str, body: dict[str, str] | None =
     return answer.json()
 
 
-def forget_the_second_charges(stack: LocalStack) -> None:
-    """Take charges under keys that are no order's out of the card network's memory: the next tests audit, too."""
-    with contextlib.closing(sqlite3.connect(stack.state.data / "payment.sqlite", timeout=20)) as books, books:
-        books.execute("DELETE FROM card_network_charges WHERE payment_key LIKE '%~%'")
-
-
 def layers(stack: LocalStack) -> list[bool]:
     """Whether each layer of the charge's pipeline is on."""
     return list(ask(stack, "GET", "/admin/resilience/payment.process")["layers"].values())
@@ -176,29 +168,6 @@ def test_a_platform_without_its_breaker_fails(stack: LocalStack, tmp_path: Path,
         ask(stack, "POST", "/admin/resilience/breakers/payment", {"to": "closed"})
     assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
     assert "breaker payment becomes open" in found.verdict["reason"]
-
-
-def test_a_platform_that_forgets_its_keys_fails_by_its_books(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
-    forgets = {
-        "name": "forget keys",
-        "type": "action",
-        "provider": {
-            "type": "python", "module": "chaos.actions.faults", "func": "in_service",
-            "arguments": {"service": "payment", "fault": {"kind": "idempotency"}, "seconds": "${fault_seconds}"},
-        },
-    }  # fmt: skip
-    scenario(tmp_path, "answers-lost", also=forgets)
-    found = outcome(stack, begin("answers-lost", 5))
-    assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
-    assert "an invariant is broken" in found.verdict["reason"]
-    broken = {
-        each["name"]: {offender["subject"].partition("~")[0] for offender in each["offenders"]}
-        for each in json.loads((found.directory / "audit.json").read_text())["invariants"]
-        if each["broken"]
-    }
-    assert broken.keys() == {"network-agrees", "payments-owned"}
-    assert broken["payments-owned"] >= broken["network-agrees"]
-    forget_the_second_charges(stack)
 
 
 def test_a_fault_that_somebody_else_ends_at_once_proves_nothing(
@@ -257,3 +226,26 @@ def test_a_comparison_that_is_stopped_leaves_everything_on(
     process.communicate(timeout=RUN_SECONDS)
     assert all(layers(stack))
     assert not (stack.state.path / "chaos" / "switches.json").exists()
+
+
+# The last one: what it does to the books stays, and every run ends with the auditor.
+def test_a_platform_that_forgets_its_keys_fails_by_its_books(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
+    forgets = {
+        "name": "forget keys",
+        "type": "action",
+        "provider": {
+            "type": "python", "module": "chaos.actions.faults", "func": "in_service",
+            "arguments": {"service": "payment", "fault": {"kind": "idempotency"}, "seconds": "${fault_seconds}"},
+        },
+    }  # fmt: skip
+    scenario(tmp_path, "answers-lost", also=forgets)
+    found = outcome(stack, begin("answers-lost", 5))
+    assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
+    assert "an invariant is broken" in found.verdict["reason"]
+    broken = {
+        each["name"]: {offender["subject"].partition("~")[0] for offender in each["offenders"]}
+        for each in json.loads((found.directory / "audit.json").read_text())["invariants"]
+        if each["broken"]
+    }
+    assert broken.keys() == {"network-agrees", "payments-owned"}
+    assert broken["payments-owned"] >= broken["network-agrees"]

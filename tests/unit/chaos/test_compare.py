@@ -234,7 +234,7 @@ def test_after_a_comparison_every_switch_is_as_it_was_before_not_simply_on(tmp_p
     switches.remember()
     switches.set(small().rungs[1])
     assert platform.state["order-2"]["order.checkout"]["bulkhead"]
-    assert platform.resets[:2] == ["order-1 breakers/payment/reset", "order-1 budgets/payment/refill"]
+    assert platform.resets[:2] == ["order-1 budgets/payment/refill", "order-1 breakers/payment/reset"]
     assert not any(platform.enforced.values())
     assert "order-1, order-2" in restore(platform)
     assert json.dumps(platform.state) == before
