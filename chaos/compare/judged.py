@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chaos.compare.ladder import Move, Rung
 from chaos.compare.measured import Measured
+from chaos.definition import Bounds
 
 NAMES = {
     "success": "success",
@@ -67,7 +68,8 @@ def _row(rung: Rung, measured: Mapping[str, Measured], against: str, scenario: s
     for number, bounds in rung.bounds(scenario).items():
         value = after.value(number)
         holds = value is not None and bounds.hold(value)
-        says += f"; keeps {NAMES[number]} {bounds}: {_shown(number, value)}, {'yes' if holds else 'no'}"
+        kept = f"{NAMES[number]} {_worded(number, bounds)}"
+        says += f"; keeps {kept}: {_shown(number, value)}, {'yes' if holds else 'no'}"
         moved = holds and moved is not False
     return Row(rung.name, rung.about, after, moved, says)
 
@@ -78,6 +80,11 @@ def _asked(move: Move) -> str:
     if move.rises is not None:
         return f"to rise to {move.rises:g} times"
     return f"to gain {_shown(move.number, move.gains)}"
+
+
+def _worded(number: str, bounds: Bounds) -> str:
+    words = (("at least", bounds.at_least), ("at most", bounds.at_most))
+    return " and ".join(f"{word} {_shown(number, bound)}" for word, bound in words if bound is not None)
 
 
 def _shown(number: str, value: float | None) -> str:

@@ -161,7 +161,7 @@ def test_a_bound_that_is_not_kept_is_a_no_whatever_has_moved() -> None:
     row = judged(replace(PLAIN, p99=1.0), keeps=keeps)
     assert (row.moved, row.good) == (False, False)
     assert "p99: 3000 ms -> 1000 ms against 'one', to fall by 30%: yes" in row.says
-    assert "keeps success at least 0.95: 50.0%, no" in row.says
+    assert "keeps success at least 95.0%: 50.0%, no" in row.says
     assert judged(replace(PLAIN, p99=1.0, success=0.96), keeps=keeps).moved
 
 
