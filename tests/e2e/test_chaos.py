@@ -96,11 +96,11 @@ def begin_comparison(stack: LocalStack) -> Iterator[Callable[[], subprocess.Pope
     begun: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "chaos", "compare", "payment-down", "nothing", "+ fallback", *SHORT]
+        command = [sys.executable, "-m", "chaos", "compare", "payment-abort", "nothing", "+ fallback", *SHORT]
         environment = os.environ | {"HOLDFAST_STATE_DIR": str(stack.state.path)}
         begun.append(
             subprocess.Popen(
-                [*command, "--fault-seconds", "4"],
+                [*command, "--fault-seconds", "3"],
                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )
         )  # fmt: skip
