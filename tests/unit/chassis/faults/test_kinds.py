@@ -223,10 +223,11 @@ def test_a_tenth_of_a_core_is_not_a_whole_one(made: Bench) -> None:
 
 def test_memory_leaks_up_to_its_bound_and_comes_back_at_the_end(made: Bench) -> None:
     process = psutil.Process()
-    before = process.memory_info().rss
+    before, data_before = process.memory_info().rss, process.memory_info().data
     fault = made.faults.inject(MemoryFault(mb_per_second=1_000, max_mb=64, seconds=100))
     until(lambda: fault.struck == 64)
     assert process.memory_info().rss - before > 50 * MEGABYTE
+    assert process.memory_info().data - data_before > 50 * MEGABYTE, "it would not run into the limit of the process"
     assert fault.over.wait(0.05) is False
     assert fault.struck == 64
     made.faults.clear()
