@@ -42,7 +42,7 @@ class Breach:
 
 
 def breaches(error_ratio: Matrix, p99_seconds: Matrix, objective: Objective) -> list[Breach]:
-    """Every breach, in order. Inputs: one value a minute, NaN where nobody called; a gap neither begins nor ends one."""
+    """Every breach in order. Inputs: one value a minute, NaN where nobody called; a gap neither starts nor ends one."""
     bad = np.where(np.isnan(error_ratio), False, error_ratio > objective.error_ratio)
     bad |= np.where(np.isnan(p99_seconds), False, p99_seconds > objective.p99_seconds)
     unknown = np.isnan(error_ratio) & np.isnan(p99_seconds)
