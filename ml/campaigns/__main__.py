@@ -36,6 +36,7 @@ _STRETCH_SECONDS = 900.0
 def main() -> int:
     """Record; 0 when the whole time was recorded, 130 when it was interrupted."""
     chosen = _parse()
+    chosen.out.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
         os.nice(-chosen.priority)  # a campaign whose machine is busy with something else records that, too
     try:
@@ -54,16 +55,19 @@ async def _campaign(chosen: argparse.Namespace) -> None:
     random = Random(chosen.seed)  # noqa: S311 - a campaign is to be repeatable, not secret
     with tempfile.TemporaryDirectory(prefix="holdfast-campaign-") as directory:
         layout = Layout(Path(directory) / "stack", chosen.first_port, chosen.memory_mb)
-        async with HttpxAiohttpClient(timeout=10, trust_env=False) as client, running(layout, client) as platform:
-            async with _customers(platform, client, chosen, random) as traffic:
-                await asyncio.sleep(_WARM_UP_SECONDS)
-                until = time.monotonic() + chosen.hours * 3600
-                number = 0
-                while time.monotonic() < until:
-                    number += 1
-                    run = f"{chosen.name}-{chosen.seed}-{number:03d}"
-                    left = min(_STRETCH_SECONDS, until - time.monotonic())
-                    await _stretch(run, left, Ground(platform, traffic, scale), random, chosen.out, client)
+        async with (
+            HttpxAiohttpClient(timeout=10, trust_env=False) as client,
+            running(layout, client) as platform,
+            _customers(platform, client, chosen, random) as traffic,
+        ):
+            await asyncio.sleep(_WARM_UP_SECONDS)
+            until = time.monotonic() + chosen.hours * 3600
+            number = 0
+            while time.monotonic() < until:
+                number += 1
+                run = f"{chosen.name}-{chosen.seed}-{number:03d}"
+                left = min(_STRETCH_SECONDS, until - time.monotonic())
+                await _stretch(run, left, Ground(platform, traffic, scale), random, chosen.out, client)
 
 
 @contextlib.asynccontextmanager

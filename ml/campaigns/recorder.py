@@ -53,12 +53,15 @@ async def record(
     for service in SERVICES:
         columns = await read(prometheus, scale, service, start, minutes)
         tables.append(_table(run, start, scale, service, columns, told))
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{run}.parquet"
-    unfinished = path.with_suffix(".writing")
-    await asyncio.to_thread(pq.write_table, pa.concat_tables(tables), unfinished, compression="zstd")
-    unfinished.replace(path)
+    await asyncio.to_thread(_write, pa.concat_tables(tables), path)
     return path
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    unfinished = path.with_suffix(".writing")
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.replace(path)
 
 
 def _table(
