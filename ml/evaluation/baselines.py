@@ -25,7 +25,7 @@ def persistence(series: Series) -> Matrix:
     """It will be as it is: how near the worse of errors and latency has come to its threshold in five minutes."""
     errors = _column(series, "error_ratio") / 0.05
     latency = _column(series, "latency_p99") / 1.0
-    return _at_rows(series, np.fmax(errors, latency))
+    return _at_rows(np.fmax(errors, latency))
 
 
 def thresholds(series: Series) -> Matrix:
@@ -34,7 +34,7 @@ def thresholds(series: Series) -> Matrix:
     worst = np.full(len(series), np.nan)
     for name, level in told.items():
         worst = np.fmax(worst, _column(series, name) / level)
-    return _at_rows(series, worst)
+    return _at_rows(worst)
 
 
 def predict_linear(series: Series) -> Matrix:
@@ -97,7 +97,7 @@ def _column(series: Series, name: str) -> Matrix:
     return found
 
 
-def _at_rows(series: Series, column: Matrix) -> Matrix:
+def _at_rows(column: Matrix) -> Matrix:
     column = column.copy()
     column[: HISTORY - 1] = np.nan
     return column
