@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from infra.local import prometheus
+from infra.local import control_room, ports, prometheus
 from infra.local.distribution import ToolMissing, fetch
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
 from infra.local.programs import Program
-from infra.local.settings import LocalSettings
+from infra.local.settings import CONTROL_ROOM, LocalSettings
 from infra.local.state import StateDirectory
 
 FETCH_SECONDS = 30.0
@@ -57,17 +57,20 @@ class Monitoring:
             self._report(f"{problem.rstrip('.')}; {_MEND}")
 
     def write_targets(self) -> None:
-        """Have every replica scraped that should run, also one that has just been killed."""
+        """Have everything of ours scraped that should run, also what has just been killed."""
         states = self._launcher.control.programs()
-        prometheus.write_targets(
-            self._settings,
-            self._state,
-            [
-                (program.service, program.name, program.port)
-                for program in self._programs
-                if program.service and program.name in states and states[program.name].state != "STOPPED"
-            ],
-        )
+        wanted = [each for each in self._programs if each.name in states and states[each.name].state != "STOPPED"]
+        found = [target for program in wanted if (target := self._target(program)) is not None]
+        prometheus.write_targets(self._settings, self._state, found)
+
+    def _target(self, program: Program) -> prometheus.Target | None:
+        if program.service is not None:
+            address = f"{self._settings.host}:{program.port}"
+            service = program.service
+            return prometheus.Target(program.name, address, service.module, service.api_version)
+        if program.name == control_room.PROGRAM:
+            return prometheus.Target(program.name, f"{ports.LOOPBACK}:{program.port}", CONTROL_ROOM)
+        return None
 
     def _fetch(self) -> None:
         # Prometheus first: without it there are no numbers, without the other one only nobody is called.

@@ -9,9 +9,10 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, Tool, expected
-from infra.local.settings import ROOT, LocalSettings, Service
+from infra.local.settings import ROOT, LocalSettings
 from infra.local.state import StateDirectory
 
 TOOLS: dict[str, Tool] = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER}
@@ -20,6 +21,15 @@ TOOLS: dict[str, Tool] = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER
 RULES = ROOT / "infra" / "prometheus" / "rules"
 
 _MEMORY_MB = {"prometheus": 256, "alertmanager": 48}
+
+
+class Target(NamedTuple):
+    """A process that should be scraped: its name, `host:port`, service, and the version of its API."""
+
+    instance: str
+    address: str
+    service: str
+    api_version: str = "v1"
 
 
 def runs(settings: LocalSettings) -> bool:
@@ -78,19 +88,19 @@ def write_configuration(settings: LocalSettings, state: StateDirectory) -> None:
     write_targets(settings, state, [])
 
 
-def write_targets(settings: LocalSettings, state: StateDirectory, replicas: Iterable[tuple[Service, str, int]]) -> None:
-    """Say which replicas should be scraped: service, name and own port of each."""
+def write_targets(settings: LocalSettings, state: StateDirectory, targets: Iterable[Target]) -> None:
+    """Say what should be scraped."""
     if not runs(settings):
         return
-    targets = [
+    listed = [
         {
-            "targets": [f"{settings.host}:{port}"],
-            "labels": {"service": service.module, "instance": name, "api_version": service.api_version},
+            "targets": [each.address],
+            "labels": {"service": each.service, "instance": each.instance, "api_version": each.api_version},
         }
-        for service, name, port in replicas
+        for each in targets
     ]
     _targets_file(state).parent.mkdir(mode=0o700, exist_ok=True)
-    _write(_targets_file(state), json.dumps(targets, indent=2) + "\n")
+    _write(_targets_file(state), json.dumps(listed, indent=2) + "\n")
 
 
 def render(settings: LocalSettings, state: StateDirectory) -> str:

@@ -61,8 +61,13 @@ def objective_groups(slo: Objectives) -> list[Rule]:
         short = [_ratio(each, window) for window in windows if window in _SHORT_WINDOWS]
         long = [_ratio(each, window) for window in windows if window not in _SHORT_WINDOWS]
         groups += [
-            {"name": f"{each.name}-short", "interval": _INTERVAL, "rules": [*_rates(each), *short]},
-            {"name": f"{each.name}-long", "interval": _LONG_INTERVAL, "rules": [*long, *_budget(each, slo.period)]},
+            # The budget is read from recorded rates, which is cheap, and a page that has just been opened shows it.
+            {
+                "name": f"{each.name}-short",
+                "interval": _INTERVAL,
+                "rules": [*_rates(each), *short, *_budget(each, slo.period)],
+            },
+            {"name": f"{each.name}-long", "interval": _LONG_INTERVAL, "rules": long},
             {"name": f"{each.name}-alerts", "rules": list(_burn_alerts(each, slo))},
         ]
     return groups

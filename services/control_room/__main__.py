@@ -4,8 +4,8 @@ from shared.chassis.lean import without
 
 without("aiohttp", "nats")
 
-from services.control_room.app import create_app  # noqa: E402
+from services.control_room.app import MIGRATIONS, create_app  # noqa: E402
 from services.control_room.settings import ControlRoomSettings  # noqa: E402
 from shared.chassis.serve import main  # noqa: E402
 
-main(create_app, ControlRoomSettings)
+main(create_app, ControlRoomSettings, MIGRATIONS)

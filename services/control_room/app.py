@@ -18,6 +18,7 @@ from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import Clock, SystemClock
 
 VERSION = "0.1.0"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create_app(
@@ -28,7 +29,7 @@ def create_app(
     chassis = Chassis(
         settings,
         version=VERSION,
-        migrations=Path(__file__).parent / "migrations",
+        migrations=MIGRATIONS,
         title="Holdfast control room",
         description="Takes in traces over OTLP/HTTP, keeps the telling ones, answers as Jaeger does.",
     )

@@ -20,6 +20,7 @@ from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import SystemClock
 
 VERSION = "0.1.0"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 _PRIORITIES = {
     # these begin orders; commits, releases and the reservations of orders under way are shed last
@@ -37,7 +38,7 @@ def create_app(settings: InventorySettings) -> FastAPI:
     chassis = Chassis(
         settings,
         version=VERSION,
-        migrations=Path(__file__).parent / "migrations",
+        migrations=MIGRATIONS,
         title="Holdfast inventory",
         description=__doc__ or "",
     )

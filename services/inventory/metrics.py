@@ -4,6 +4,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from services.inventory.reservation import Outcome
 from services.inventory.stock import Stock
 
 REFRESH_SECONDS = 5.0
@@ -17,6 +18,10 @@ class InventoryMetrics:
         self.reservations = Counter(
             "reservations_total", "Calls on reservations by what they came to", ["outcome"], registry=registry
         )
+        for outcome in Outcome:
+            self.reservations.labels(outcome.value)
+        for refused in ("insufficient_stock", "hold_expired", "reservation_conflict", "reservation_released"):
+            self.reservations.labels(refused)
         self.expired = Counter("holds_expired_total", "Holds whose time was over", registry=registry)
         self._holds = Gauge("inventory_holds", "Reservations that hold stock now", ["state"], registry=registry)
         self._units = Gauge("stock_units", "Units over all products", ["kind"], registry=registry)

@@ -17,6 +17,7 @@ from shared.resilience import BulkheadFull
 from shared.resilience.prometheus import ResilienceCollector
 
 VERSION = "1.0.0"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create_app(settings: OrderSettings) -> FastAPI:
@@ -24,7 +25,7 @@ def create_app(settings: OrderSettings) -> FastAPI:
     chassis = Chassis(
         settings,
         version=VERSION,
-        migrations=Path(__file__).parent / "migrations",
+        migrations=MIGRATIONS,
         title="Holdfast order service",
         description="Places orders: holds stock, charges the card once, confirms; survives the loss of any part.",
     )

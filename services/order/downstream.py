@@ -15,6 +15,7 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 from opentelemetry import propagate
 
+from services.order.call_metrics import EdgeMetrics
 from shared.chassis.auth import TokenSigner
 from shared.resilience import DEADLINE_HEADER, current_attempt, format_deadline, remaining
 from shared.resilience.http import ATTEMPT_HEADER, retry_after
@@ -63,8 +64,16 @@ class Answer:
 class ServiceClient:
     """Calls one service, as one attempt: no policy is applied here."""
 
-    def __init__(self, service: str, base_url: str, signer: TokenSigner, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        service: str,
+        base_url: str,
+        signer: TokenSigner,
+        transport: httpx.AsyncBaseTransport,
+        metrics: EdgeMetrics,
+    ) -> None:
         self._service, self._base, self._signer, self._transport = service, base_url.rstrip("/"), signer, transport
+        self._metrics = metrics
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, new: bool = False) -> Answer:
         """One request.
@@ -79,6 +88,10 @@ class ServiceClient:
             headers=self._headers(new=new),
             extensions={"timeout": _TIMEOUT},
         )
+        with self._metrics.timed():
+            return await self._answer(request)
+
+    async def _answer(self, request: httpx.Request) -> Answer:
         # not through a client: redirects, cookies and hooks are not for calls between services, and double the cost
         response = await self._transport.handle_async_request(request)
         try:

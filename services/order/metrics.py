@@ -10,6 +10,7 @@ from services.order.states import FINAL, State
 REFRESH_SECONDS = 5.0
 """How old the gauges may be: scrapes are no more frequent, and must not cost a query each."""
 
+_ANSWERS = (201, 202, 402, 409, 503)
 _UNFINISHED = tuple(state for state in State if state not in FINAL)
 
 
@@ -21,6 +22,8 @@ class OrderMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.answers = Counter("orders_total", "Answers to placed orders, by status", ["status"], registry=registry)
+        for status in _ANSWERS:
+            self.answers.labels(str(status))
         self._ended = Counter(
             "orders_ended_total", "Orders that came to a final state, by that state", ["state"], registry=registry
         )

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.order.checkout import Checkout
 from services.order.orders import Order, Orders, Superseded
-from services.order.states import State
+from services.order.states import FINAL, State
 from shared.telemetry import operation
 
 _INTERVAL_SECONDS = 0.5
@@ -31,6 +31,9 @@ class Recovery:
             ["state"],
             registry=metrics,
         )
+        for state in State:
+            if state not in FINAL:
+                self._resumed.labels(state)
 
     async def run(self) -> None:
         """Recover for ever."""

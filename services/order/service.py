@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from opentelemetry import trace
 
 from services.order import tables
+from services.order.call_metrics import CallMetrics
 from services.order.checkout import Checkout
 from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
@@ -23,7 +24,7 @@ from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.clock import SystemClock
-from shared.messaging import Broker, NatsTransitionStore, Outbox, Worker
+from shared.messaging import Broker, Limits, NatsTransitionStore, Outbox, Worker
 from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
 
@@ -54,9 +55,11 @@ class Service:
             user=settings.service,
             password=settings.nats_password.get_secret_value(),
             name=settings.instance,
+            limits=Limits(replicas=settings.nats_replicas),
         )
         self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
         self.metrics = OrderMetrics(chassis.metrics)
+        self.calls = CallMetrics(chassis.metrics)
         lease_ms = int(settings.lease_seconds * 1000)
         self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=lease_ms, ended=self.metrics.ended)
         self.tracer = trace.get_tracer("holdfast.order")
@@ -117,4 +120,4 @@ class Service:
 
     def _client(self, service: str, url: str, transport: httpx.AsyncBaseTransport) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), transport)
+        return ServiceClient(service, url, TokenSigner("order", service, key), transport, self.calls.edge(service))

@@ -20,11 +20,11 @@ from services.payment.sealing import CardOpener
 from services.payment.settings import PaymentSettings
 from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import Clock, SystemClock
-from shared.messaging import Broker, RedeliveryPolicy, Worker
+from shared.messaging import Broker, Limits, RedeliveryPolicy, Worker
 
 VERSION = "1.0.0"
 VERSION_HEADER = b"x-api-version"
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 _DESCRIPTION = (
     "Charges cards once a payment key and gives back. Two versions run side by side: v2 adds `risk_score` and "
     "`network_reference`; the header `x-api-version` of every answer names the version that gave it."
@@ -35,7 +35,7 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     """The payment service as an ASGI application."""
     clock = clock or SystemClock()
     chassis = Chassis(
-        settings, version=VERSION, migrations=_MIGRATIONS, title="Holdfast payment", description=_DESCRIPTION
+        settings, version=VERSION, migrations=MIGRATIONS, title="Holdfast payment", description=_DESCRIPTION
     )
     switch = BehaviourSwitch(settings.behaviour())
     random = Random(settings.card_network_seed)  # noqa: S311 - latencies, not secrets
@@ -45,7 +45,13 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     payments = Payments(records, gateway, chassis.metrics)
     opener = CardOpener(settings.card_sealing_private_key)
     password = settings.nats_password.get_secret_value()
-    broker = Broker(settings.nats_url, user=settings.service, password=password, name=settings.instance)
+    broker = Broker(
+        settings.nats_url,
+        user=settings.service,
+        password=password,
+        name=settings.instance,
+        limits=Limits(replicas=settings.nats_replicas),
+    )
     if broker.configured:
         _work_off_the_queue(chassis, settings, broker, QueueWorker(payments, opener, broker))
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.payment.card_network import NetworkRecord, NetworkUnavailable
+from services.payment.card_network import NetworkRecord, NetworkState, NetworkUnavailable
 from services.payment.cards import Card
 
 
@@ -31,6 +31,8 @@ class Gateway:
         self._calls = Counter(
             "card_network_calls_total", "Calls to the card network, by answer", ["outcome"], registry=metrics
         )
+        for outcome in (*NetworkState, "timeout", "unavailable"):
+            self._calls.labels(outcome.lower())
 
     async def charge(self, payment_key: str, amount: int, currency: str, card: Card) -> NetworkRecord:
         """Charge the card, once a key; raise `NetworkUnavailable` when nothing is known."""

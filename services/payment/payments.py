@@ -30,6 +30,8 @@ class Payments:
             ["outcome"],
             registry=metrics,
         )
+        for outcome in ("captured", "declined", "voided", "repeated", "conflict", "unavailable"):
+            self._outcomes.labels(outcome)
         self._captured = Counter(
             "payment_amount_minor_total", "Money captured, in the minor unit", ["currency"], registry=metrics
         )
@@ -39,6 +41,8 @@ class Payments:
             ["outcome"],
             registry=metrics,
         )
+        for outcome in ("refunded", "voided", "repeated", "unavailable"):
+            self._refunds.labels(outcome)
 
     async def process(self, charge: Charge) -> Payment:
         """Charge once for this key. The answer's state says how it ended: CAPTURED, DECLINED, or else voided.

@@ -83,6 +83,9 @@ class Admission:
         self._shed = Counter(
             "requests_shed_total", "Requests refused before any work", ["priority", "reason"], registry=metrics
         )
+        for priority in self._limits:
+            for reason in ("requests", "event_loop_lag"):
+                self._shed.labels(priority.name.lower(), reason)
         gauge = Gauge("requests_in_flight", "Requests being served, health checks left out", registry=metrics)
         gauge.set_function(lambda: self.in_flight)
         lag = Gauge("event_loop_lag_seconds", "How late the event loop runs its timers, smoothed", registry=metrics)

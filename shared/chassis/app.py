@@ -20,7 +20,7 @@ from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.frame import Frame
 from shared.chassis.health import Health
 from shared.chassis.metrics import RequestMetrics, expose
-from shared.chassis.migrations import migrate
+from shared.chassis.migrations import migrate, require_migrated
 from shared.chassis.problems import COMMON, Problem, answer_invalid, answer_problem
 from shared.chassis.settings import ServiceSettings
 
@@ -102,7 +102,8 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            revision = await migrate(chassis.database, chassis.migrations)
+            prepare = migrate if chassis.settings.migrate == "on" else require_migrated
+            revision = await prepare(chassis.database, chassis.migrations)
             chassis.background.add("event-loop-lag", chassis.admission.watch_lag)
             async with resources():
                 chassis.background.start()

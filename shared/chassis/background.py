@@ -41,6 +41,7 @@ class Background:
         if name in self._runs:
             raise ValueError(f"there is a background task {name!r} already")
         self._runs[name] = run
+        self._failures.labels(name)  # from the start at 0: the first failure is an increase, too
 
     def start(self) -> None:
         """Start them all."""

@@ -6,11 +6,14 @@ not UTF-8, and on any request when it is given labels of ours. The frame notes t
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Header, Response
+from opentelemetry import trace
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client import generate_latest as exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.requests import HTTPConnection
@@ -22,6 +25,7 @@ from shared.chassis.database import Database
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _LABELS = ("service", "handler", "method", "status")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_OPENMETRICS = "application/openmetrics-text"
 _NO_ANSWER = "499"
 """What proxies log as the status of a request that was given up before its answer began."""
 
@@ -43,7 +47,7 @@ class RequestMetrics:
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def note(self, scope: Scope, status: int, seconds: float) -> str:
-        """Count one request; returns the template of its route, or `none`."""
+        """Count one request, with its trace if that is recorded; returns the template of its route, or `none`."""
         route, method = _template(scope), scope["method"]
         if method not in _METHODS:
             method = "other"
@@ -53,7 +57,7 @@ class RequestMetrics:
             labels = (self._service, route, method, str(status or _NO_ANSWER))
             children = self._children[key] = (self._requests.labels(*labels), self._seconds.labels(*labels))
         children[0].inc()
-        children[1].observe(seconds)
+        children[1].observe(seconds, _exemplar())
         return route
 
 
@@ -89,9 +93,19 @@ def expose(app: FastAPI, service: str, database: Database, registry: CollectorRe
     registry.register(DatabaseCollector(service, database))
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
-    def metrics() -> Response:  # not async: a thread writes the text while the loop serves
-        """Everything measured, as Prometheus text."""
+    def metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
+        """Everything measured, as Prometheus text; who takes OpenMetrics gets that, which has exemplars."""
+        # not async: a thread writes the text while the loop serves
+        if _OPENMETRICS in accept:
+            text = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+            return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(exposition(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _exemplar() -> dict[str, str] | None:
+    """The present trace, for whoever wonders about a bucket; an unrecorded one leads nowhere."""
+    context = trace.get_current_span().get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}"} if context.trace_flags.sampled else None
 
 
 def _template(scope: Scope) -> str:

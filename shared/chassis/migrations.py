@@ -1,4 +1,4 @@
-"""Alembic migrations, applied when a service starts, by one replica at a time."""
+"""Alembic migrations, applied by one process at a time: a service that starts, or a job of its own."""
 
 from pathlib import Path
 
@@ -18,6 +18,10 @@ class SchemaUnknown(Exception):
     """The database has been migrated by a newer version of the service: this one must not touch it."""
 
 
+class SchemaBehind(Exception):
+    """The database lacks migrations of this version, and it is not for this process to apply them."""
+
+
 async def migrate(database: Database, directory: Path) -> str:
     """Bring the database to the newest revision in `directory` and return that revision.
 
@@ -26,23 +30,50 @@ async def migrate(database: Database, directory: Path) -> str:
 
     Raises `SchemaUnknown`, `DatabaseUnavailable`, or what a migration raises.
     """
-    config = Config()
-    config.set_main_option("script_location", str(directory).replace("%", "%%"))  # Alembic interpolates
-    script = ScriptDirectory.from_config(config)
-    newest = script.get_current_head()
-    if newest is None:
-        raise RuntimeError(f"no migrations in {directory}")
+    history = _History(directory)
     async with database.upgrade() as connection:
         if not database.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-        await connection.run_sync(_upgrade, config, {revision.revision for revision in script.walk_revisions()}, newest)
-    return newest
+        await connection.run_sync(history.upgrade)
+    return history.newest
 
 
-def _upgrade(connection: Connection, config: Config, known: set[str], newest: str) -> None:
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in known:
-        raise SchemaUnknown(f"the database is at revision {current}, newer than this version, which ends at {newest}")
-    if current != newest:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+async def require_migrated(database: Database, directory: Path) -> str:
+    """The newest revision in `directory`, which the database must be at already; it is only read.
+
+    Raises `SchemaBehind`, `SchemaUnknown` or `DatabaseUnavailable`.
+    """
+    history = _History(directory)
+    async with database.read() as connection:
+        current = await connection.run_sync(history.current)
+    if current != history.newest:
+        raise SchemaBehind(f"the database is at revision {current or 'none'}, this version needs {history.newest}")
+    return history.newest
+
+
+class _History:
+    """The revisions in a folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self._config = Config()
+        self._config.set_main_option("script_location", str(directory).replace("%", "%%"))  # Alembic interpolates
+        script = ScriptDirectory.from_config(self._config)
+        newest = script.get_current_head()
+        if newest is None:
+            raise RuntimeError(f"no migrations in {directory}")
+        self.newest, self._known = newest, {revision.revision for revision in script.walk_revisions()}
+
+    def current(self, connection: Connection) -> str | None:
+        """The database's revision, None before the first migration. Raises `SchemaUnknown`."""
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current not in self._known:
+            raise SchemaUnknown(
+                f"the database is at revision {current}, newer than this version, which ends at {self.newest}"
+            )
+        return current
+
+    def upgrade(self, connection: Connection) -> None:
+        """Apply what is missing, in the transaction that is open."""
+        if self.current(connection) != self.newest:
+            self._config.attributes["connection"] = connection
+            command.upgrade(self._config, "head")

@@ -1,5 +1,6 @@
 """Runs a service: settings, logs, traces, sockets, and a drain that ends in time."""
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -16,13 +18,17 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
+from starlette.types import ASGIApp
 
-from shared.chassis.database import DatabaseUnavailable
-from shared.chassis.migrations import SchemaUnknown
-from shared.chassis.settings import EX_CONFIG, ConfigurationError, ServiceSettings
+from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.migrations import SchemaBehind, SchemaUnknown, migrate
+from shared.chassis.settings import EX_CONFIG, ConfigurationError, DatabaseSettings, ServiceSettings
+from shared.chassis.waiting_room import WaitingRoom, is_migrated
 from shared.resilience import ConfigError
 from shared.telemetry import configure_logs, configure_tracing
 
+EX_USAGE = 64
+"""Exit code of sysexits(3): the command line is wrong."""
 EX_SOFTWARE = 70
 """Exit code of sysexits(3): the drain did not end by itself."""
 EX_TEMPFAIL = 75
@@ -39,19 +45,27 @@ S = TypeVar("S", bound=ServiceSettings)
 log = structlog.get_logger()
 
 
-def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn:
+def main(create_app: Callable[[S], FastAPI], settings_type: type[S], migrations: Path) -> NoReturn:
     """Run the service until it is told to stop; the process ends here.
 
-    Exit codes: 0 after a drain, 78 for what only a change of configuration helps, 75 for what may be gone at the next
-    try (a port in use, a database that is away), 70 when the drain had to be cut short.
+    With the word `migrate` on the command line the database is brought to the newest revision in `migrations`, and
+    that is all. Exit codes: 0 after a drain or the migration, 78 for what only a change of configuration helps, 75 for
+    what may be gone at the next try (a port in use, a database that is away), 70 when the drain had to be cut short,
+    64 for other words.
     """
     _occupy_standard_streams()
+    if sys.argv[1:] == ["migrate"]:
+        _migrate(settings_type, migrations)
+    if sys.argv[1:]:
+        _give_up(EX_USAGE, f"unknown words: {' '.join(sys.argv[1:])}; there is: migrate")
     try:
         settings = settings_type.load()
         configure_logs(settings.service, settings.instance, settings.log_level)
         app = create_app(settings)
     except (ConfigurationError, ConfigError) as error:
         _give_up(EX_CONFIG, f"bad configuration: {error}")
+    if settings.migrate == "off":
+        _wait_for_migrations(settings, migrations)
     traces = _configure_traces(settings, app)
     try:
         server = _Server(app, settings.drain_seconds)
@@ -64,6 +78,47 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S]) -> NoReturn
         _explain(app.state.chassis.start_failure)
     traces.shutdown()
     sys.exit(0 if server.started else EX_TEMPFAIL)
+
+
+def _migrate(settings_type: type[S], migrations: Path) -> NoReturn:
+    async def apply(settings: DatabaseSettings) -> str:
+        database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
+        try:
+            return await migrate(database, migrations)
+        finally:
+            await database.close()
+
+    try:
+        settings = DatabaseSettings.load(service=settings_type.model_fields["service"].default)
+        configure_logs(settings.service, settings.instance, settings.log_level)
+        revision = asyncio.run(apply(settings))
+    except ConfigurationError as error:
+        _give_up(EX_CONFIG, f"bad configuration: {error}")
+    except (SchemaUnknown, DatabaseUnavailable) as failure:
+        _explain(failure)
+    log.info("database migrated", revision=revision)
+    sys.exit(0)
+
+
+def _wait_for_migrations(settings: ServiceSettings, migrations: Path) -> None:
+    """Return when somebody has migrated the database; until then answer probes, and end when told to."""
+    url = settings.database_url.get_secret_value()
+    try:
+        if asyncio.run(is_migrated(url, migrations)):
+            return
+        sockets = _listen(settings)
+    except SchemaUnknown as failure:
+        _explain(failure)
+    except OSError as error:
+        _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
+    room = WaitingRoom(url, migrations, lambda: setattr(server, "should_exit", True))
+    server = _Server(room, settings.drain_seconds)
+    server.outlive_signals()
+    server.run(sockets)
+    if room.failure:
+        _explain(room.failure)
+    if not room.migrated:
+        sys.exit(0)
 
 
 def _configure_traces(settings: ServiceSettings, app: FastAPI) -> TracerProvider:
@@ -82,7 +137,7 @@ def _configure_traces(settings: ServiceSettings, app: FastAPI) -> TracerProvider
 class _Server(uvicorn.Server):
     """uvicorn's server, with an end to its drain whatever hangs."""
 
-    def __init__(self, app: FastAPI, drain_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, drain_seconds: float) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -136,6 +191,8 @@ def _explain(failure: Exception | None) -> NoReturn:
         _give_up(EX_CONFIG, f"cannot start: {failure}")
     if isinstance(failure, DatabaseUnavailable):
         _give_up(EX_TEMPFAIL, f"database unavailable: {failure}")
+    if isinstance(failure, SchemaBehind):
+        _give_up(EX_TEMPFAIL, f"cannot start: {failure}")
     _give_up(EX_SOFTWARE, f"cannot start: {type(failure).__name__}, see the log")
 
 

@@ -95,6 +95,7 @@ class NatsTransitionStore:
                     max_bytes=_MAX_BYTES,
                     max_value_size=_MAX_VALUE_BYTES,
                     direct=True,
+                    replicas=self._broker.replicas,
                 )
         except APIError as error:
             if error.err_code != NAME_IN_USE:

@@ -46,6 +46,11 @@ class Broker:
         self._keeper: asyncio.Task[None] | None = None
 
     @property
+    def replicas(self) -> int:
+        """How many servers of a cluster keep a copy of what is stored."""
+        return self._limits.replicas
+
+    @property
     def configured(self) -> bool:
         """Whether there is a broker to connect to at all."""
         return bool(self._servers)

@@ -30,10 +30,11 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of both streams."""
+    """The limits of both streams, and how many servers of a cluster keep a copy of each."""
 
     payments: StreamLimits = StreamLimits(max_age_seconds=7 * 86_400, max_bytes=256 * 2**20, max_messages=500_000)
     dead_letters: StreamLimits = StreamLimits(max_age_seconds=30 * 86_400, max_bytes=64 * 2**20, max_messages=50_000)
+    replicas: int = 1
 
 
 async def ensure_streams(jetstream: JetStreamContext, limits: Limits) -> None:
@@ -51,17 +52,18 @@ def _configs(limits: Limits) -> list[StreamConfig]:
     return [
         # a work queue: a message leaves the stream once its consumer has acknowledged it, so what fills the stream is
         # the backlog and nothing else; each subject has one consumer (shared by all replicas)
-        _config(PAYMENTS, "payments.>", RetentionPolicy.WORK_QUEUE, limits.payments),
-        _config(DEAD_LETTERS, f"{DEAD_PREFIX}>", RetentionPolicy.LIMITS, limits.dead_letters),
+        _config(PAYMENTS, "payments.>", RetentionPolicy.WORK_QUEUE, limits.payments, limits.replicas),
+        _config(DEAD_LETTERS, f"{DEAD_PREFIX}>", RetentionPolicy.LIMITS, limits.dead_letters, limits.replicas),
     ]
 
 
-def _config(name: str, subjects: str, retention: RetentionPolicy, limits: StreamLimits) -> StreamConfig:
+def _config(name: str, subjects: str, retention: RetentionPolicy, limits: StreamLimits, replicas: int) -> StreamConfig:
     return StreamConfig(
         name=name,
         subjects=[subjects],
         retention=retention,
         storage=StorageType.FILE,
+        num_replicas=replicas,
         discard=DiscardPolicy.NEW,  # the outbox keeps what is refused; discarding the old would lose it
         max_age=limits.max_age_seconds,
         max_bytes=limits.max_bytes,

@@ -6,6 +6,7 @@ import random
 import socket
 import string
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -144,16 +145,36 @@ def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> 
     until(recorded, 60)
 
 
+def test_a_latency_bucket_leads_to_a_trace_that_the_control_room_has(stack: LocalStack) -> None:
+    began = int(time.time()) - 1
+    query = 'http_request_duration_seconds_bucket{service="order",handler="/orders",status="201"}'
+
+    def operations() -> set[tuple[str, str]]:
+        assert order(stack) == 201
+        asked = urllib.parse.urlencode({"query": query, "start": began, "end": int(time.time()) + 1})
+        _status, answer = call(f"{stack.url('prometheus')}/api/v1/query_exemplars?{asked}")
+        found = set()
+        for exemplar in [each for series in answer["data"] for each in series["exemplars"]]:
+            assert float(exemplar["value"]) > 0
+            status, trace = call(f"{stack.url('control-room')}/api/traces/{exemplar['labels']['trace_id']}")
+            for span in trace["data"][0]["spans"] if status == 200 else []:
+                found.add((trace["data"][0]["processes"][span["processID"]]["serviceName"], span["operationName"]))
+        return found
+
+    until(lambda: {("order", "POST /orders"), ("payment", "POST /process")} <= operations(), 30)
+
+
 def test_what_runs_is_scraped_and_what_is_scaled_away_is_not_while_prometheus_goes_on(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
-    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"}
+    room = {"control-room-1": "1"}
+    running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == running, 30)
     stack.kill("inventory-1", "STOP")
     until(lambda: targets(stack)["inventory-1"] == "0", 30)
     stack.kill("inventory-1", "CONT")
     stack.scale("payment", 2)
     stack.scale("payment-v2", 0)
-    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"}
+    rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"} | room
     until(lambda: targets(stack) == rest, 30)
     stack.scale("payment-v2", 1)
     assert stack.pids("prometheus") == before

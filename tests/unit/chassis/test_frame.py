@@ -9,17 +9,22 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from shared.chassis.metrics import RequestMetrics
+from shared.chassis.metrics import RequestMetrics, expose
 from tests.unit.chassis.shop import ERRORS, Shop, failing
 
 BASKET = {"customer": "c-1", "items": [{"sku": "lamp", "quantity": 1}]}
 JSON = {"content-type": "application/json"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+PROMETHEUS_ACCEPTS = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
 def assert_problem(answer: httpx.Response, status: int, slug: str | None = None) -> dict[str, Any]:
@@ -425,6 +430,30 @@ async def test_requests_are_counted_by_route_method_and_status(shop: Shop, http:
     assert 'db_pool_connections_max{pool="write",service="shop"} 1.0' in text
     assert 'requests_shed_total{priority="new",reason="event_loop_lag"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+async def test_a_bucket_names_the_last_recorded_trace_in_it_to_who_takes_openmetrics(shop: Shop) -> None:
+    app, registry = FastAPI(), CollectorRegistry()
+    metrics = RequestMetrics("till", registry)
+    expose(app, "till", shop.chassis.database, registry)
+    scope = {"type": "http", "method": "GET", "route": Route("/items", list)}
+    for number, seconds, flags in [(1, 0.02, 1), (2, 0.3, 1), (3, 0.4, 1), (4, 0.4, 0), (5, 2.0, 0)]:
+        context = SpanContext(number, number, is_remote=False, trace_flags=TraceFlags(flags))
+        with trace.use_span(NonRecordingSpan(context)):
+            metrics.note(scope, 200, seconds)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://till") as client:
+        plain = await client.get("/metrics")
+        rich = await client.get("/metrics", headers={"accept": PROMETHEUS_ACCEPTS})
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert "trace_id" not in plain.text
+    assert rich.headers["content-type"].startswith("application/openmetrics-text")
+    families = {family.name: family for family in text_string_to_metric_families(rich.text)}
+    samples = families["http_request_duration_seconds"].samples
+    found = {sample.labels["le"]: sample.exemplar for sample in samples if sample.exemplar}
+    assert {bucket: (exemplar.labels, exemplar.value) for bucket, exemplar in found.items()} == {
+        "0.025": ({"trace_id": f"{1:032x}"}, 0.02),
+        "0.5": ({"trace_id": f"{3:032x}"}, 0.4),
+    }
 
 
 def test_made_up_methods_take_no_memory() -> None:

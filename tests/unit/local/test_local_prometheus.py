@@ -8,7 +8,7 @@ import pytest
 from infra.local import prometheus
 from infra.local.operator import operator_environment
 from infra.local.programs import programs
-from infra.local.settings import SERVICES, LocalSettings
+from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
 from tests.fixtures.promtool import promtool
 
@@ -52,8 +52,8 @@ def test_promtool_accepts_the_configuration_with_all_its_rules(state: StateDirec
 
 
 def test_targets_carry_service_replica_and_version(state: StateDirectory) -> None:
-    settings = LocalSettings(bind="::1")
-    prometheus.write_targets(settings, state, [(SERVICES[2], "payment-v2-1", 8121)])
+    target = prometheus.Target("payment-v2-1", "[::1]:8121", "payment", "v2")
+    prometheus.write_targets(LocalSettings(bind="::1"), state, [target])
     assert json.loads((state.run / "targets" / "services.json").read_text()) == [
         {
             "targets": ["[::1]:8121"],

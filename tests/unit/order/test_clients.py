@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from services.order.call_metrics import CallMetrics
 from services.order.downstream import ServiceClient, UpstreamUnavailable
 from services.order.inventory_client import BasketRefused, HoldGone, HoldRefused, InventoryServiceClient
 from services.order.orders import Order
@@ -60,8 +61,10 @@ class Bench:
         path = Path("services/order/resilience.yaml")
         self.registry = Registry.from_file(path, clock=self.clock, random=seeded_random())
 
+        calls = CallMetrics(self.metrics)
+
         def service(name: str) -> ServiceClient:
-            return ServiceClient(name, f"http://{name}", TokenSigner("order", name, KEY), transport)
+            return ServiceClient(name, f"http://{name}", TokenSigner("order", name, KEY), transport, calls.edge(name))
 
         self.payment = PaymentServiceClient(service("payment"), self.registry, self.metrics)
         self.inventory = InventoryServiceClient(service("inventory"), self.registry)
