@@ -14,7 +14,7 @@ SIGNAL ?= KILL
 
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
-	PORT_CONTROL_ROOM TRACES PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
+	PORT_CONTROL_ROOM TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
 	BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
@@ -70,8 +70,8 @@ replay-dead-letters: packages ## send one again: ID=...
 	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
 
 .PHONY: test lint types ci
-test: dev ## all tests: ARGS="-k reviver"
-	@$(PYTHON_) -m pytest $(ARGS)
+test: dev ## all tests, shared out among workers: ARGS="-k reviver"
+	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 lint: dev ## ruff and the import rules
 	@.venv/bin/ruff check .
@@ -85,6 +85,10 @@ types: dev ## mypy --strict
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
 
+.PHONY: dashboards
+dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
+	@$(PYTHON_) -m infra.grafana.generate
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
@@ -96,6 +100,11 @@ bench-resilience: ## what the resilience library costs, beside six others doing 
 
 bench-retries: dev ## what a half-failing dependency is asked, by naive retries and by ours
 	@$(PYTHON_) -m tests.bench.bench_retry_storm $(ARGS)
+
+.PHONY: bench-frame
+bench-frame: ## what frame, logs, metrics and tracing cost a request, beside OpenTelemetry's instrumentation
+	@$(BOOTSTRAP) bench
+	@.local/bench/bin/python -m tests.bench.bench_frame $(ARGS)
 
 .PHONY: bench-order
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"

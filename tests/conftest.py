@@ -1,3 +1,3 @@
 """Fixtures that every test may ask for: real databases and a real broker."""
 
-pytest_plugins = ["tests.fixtures.databases", "tests.fixtures.nats"]
+pytest_plugins = ["tests.fixtures.databases", "tests.fixtures.nats", "tests.sharing_out"]

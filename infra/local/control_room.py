@@ -22,9 +22,16 @@ def environment(settings: LocalSettings, state: StateDirectory) -> dict[str, str
         "SERVICE_PORT": "0",
         "SECRETS_DIR": str(state.secrets / CONTROL_ROOM),
         "DATABASE_URL": sqlite_url(state, CONTROL_ROOM),
+        "TRACE_SHARE": str(settings.trace_share),
     }
 
 
 def senders_environment(settings: LocalSettings) -> dict[str, str]:
-    """What tells a service to send its traces."""
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url(settings)} if settings.traces == "on" else {}
+    """What tells a service where to send its traces, and which to record."""
+    if settings.traces == "off":
+        return {}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url(settings),
+        "OTEL_TRACES_SAMPLER": settings.otel_traces_sampler,
+        "OTEL_TRACES_SAMPLER_ARG": str(settings.otel_traces_sampler_arg),
+    }

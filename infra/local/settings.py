@@ -105,6 +105,16 @@ class LocalSettings(BaseSettings):
     replica_port_inventory: Port = 8131
 
     traces: Literal["on", "off"] = "on"
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     port_control_room: Port = 8090
 
     nats_port: Port = 4222

@@ -156,9 +156,15 @@ def _alert(name: str, expr: str, lasting: str, severity: str, summary: str, dash
         "annotations": {
             "summary": summary,
             "runbook_url": f"{links.runbooks}/{name}.md",
-            "dashboard": f"{links.dashboards}/{dashboard}",
+            "dashboard": _dashboard(dashboard, links),
         },
     }
+
+
+def _dashboard(uid: str, links: Links) -> str:
+    # the page of one service opens with the one that the alert is about
+    chosen = "?var-service={{ $labels.service }}" if uid == "service" else ""
+    return f"{links.dashboards}/{uid}{chosen}"
 
 
 def _dump(source: str, groups: list[Rule]) -> str:

@@ -1,19 +1,27 @@
 """Traces: W3C context in and out, spans to the OTLP receiver that `OTEL_EXPORTER_OTLP_ENDPOINT` names.
 
 With a receiver every span is recorded, unless the caller has decided against it: which traces are worth keeping is
-decided where all of a trace comes together (docs/adr/0008-sampling.md). `OTEL_TRACES_SAMPLER` says otherwise. Without a
-receiver nothing is recorded, and every request still has a trace id.
+decided where all of a trace comes together (docs/adr/0008-sampling.md). `OTEL_TRACES_SAMPLER` and its argument say
+otherwise. Without a receiver nothing is recorded, and every request still has a trace id.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote
 
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
@@ -24,8 +32,16 @@ from shared.telemetry.redaction import redacted
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 QUEUE_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE"
+SAMPLER, SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 _DEFAULT_QUEUE_SIZE = 8_192
 _LONGEST_MESSAGE = 200
+_SAMPLERS: Mapping[str, Sampler] = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    "parentbased_always_on": DEFAULT_ON,
+    "parentbased_always_off": DEFAULT_OFF,
+}
+_SAMPLERS_OF_A_SHARE = {"traceidratio": TraceIdRatioBased, "parentbased_traceidratio": ParentBasedTraceIdRatio}
 
 
 def configure_tracing(
@@ -33,15 +49,14 @@ def configure_tracing(
 ) -> TracerProvider:
     """Install the tracer provider of this process; `shutdown()` of what is returned exports what waits.
 
-    metrics: where the exporter counts; token: what it shows to the receiver. Raises ValueError for a wrong endpoint.
+    metrics: where the exporter counts; token: what it shows to the receiver. Raises ValueError for a wrong variable.
     """
     # no baggage: what callers put there would travel on into every service, and nobody here reads it
     propagate.set_global_textmap(TraceContextTextMapPropagator())
     resource = Resource.create({"service.name": service, "service.instance.id": instance, "service.version": version})
     endpoint = os.environ.get(ENDPOINT, "")
-    # without a sampler of ours the SDK reads the variable
-    sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else DEFAULT_ON if endpoint else ALWAYS_OFF
-    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    sampler = chosen_sampler(os.environ)
+    provider = TracerProvider(sampler=sampler if endpoint else ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
     if endpoint:
         try:
             to = destination(endpoint, _headers(token))
@@ -51,6 +66,22 @@ def configure_tracing(
         provider.add_span_processor(export)
     trace.set_tracer_provider(provider)
     return provider
+
+
+def chosen_sampler(environ: Mapping[str, str]) -> Sampler:
+    """The sampler that the variables name, by default every span of whoever is not told otherwise by its caller.
+
+    Raises ValueError where OpenTelemetry's SDK would warn and record everything.
+    """
+    name = environ.get(SAMPLER, "").lower() or "parentbased_always_on"
+    if name in _SAMPLERS:
+        return _SAMPLERS[name]
+    if name not in _SAMPLERS_OF_A_SHARE:
+        raise ValueError(f"{SAMPLER}: must be one of {', '.join((*_SAMPLERS, *_SAMPLERS_OF_A_SHARE))}")
+    try:
+        return _SAMPLERS_OF_A_SHARE[name](float(environ.get(SAMPLER_ARGUMENT) or 1.0))
+    except ValueError:
+        raise ValueError(f"{SAMPLER_ARGUMENT}: must be a share from 0 to 1") from None
 
 
 @contextmanager

@@ -1,23 +1,29 @@
-"""What the application frame costs: one in-process request, bare and with each part added.
+"""What the application frame and tracing cost: one in-process request, bare and with each part added.
 
     python -m tests.bench.bench_frame [ROUNDS]
 
-Prints microseconds and the ratio to the bare route. Figures depend on the machine; the ratios hold better.
+Run it by `make bench-frame`, which brings OpenTelemetry's own instrumentation of FastAPI to compare with; without that
+package its lines are left out. Prints microseconds, the ratio to the bare route, and the spans of one request. Figures
+depend on the machine; the ratios hold better. See docs/adr/0009-fastapis-own-telemetry.md.
 """
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry import propagate
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.types import Scope
@@ -30,6 +36,34 @@ from shared.telemetry import configure_logs
 
 _REQUESTS = 200
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
+TENTH = ParentBased(TraceIdRatioBased(0.1))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Which parts an application has. tracing: `own` and `operations` are FastAPI's, `contrib` and `contrib-one`
+    OpenTelemetry's instrumentation as it comes and told to leave out its spans of receive and send."""
+
+    tracing: str = ""
+    sampler: Sampler = ALWAYS_ON
+    frame: bool = False
+    log: bool = False
+    metrics: bool = False
+
+
+CASES = {
+    "bare route": Case(),
+    "contrib instrumentation": Case("contrib"),
+    "contrib, one span": Case("contrib-one"),
+    "FastAPI's own": Case("operations"),
+    "FastAPI's own, one span": Case("own"),
+    "the same, a tenth": Case("own", TENTH),
+    "frame": Case(frame=True),
+    "frame, log line": Case(frame=True, log=True),
+    "frame, metrics": Case(frame=True, metrics=True),
+    "all, a tenth": Case("own", TENTH, frame=True, log=True, metrics=True),
+    "all": Case("own", frame=True, log=True, metrics=True),
+}
 
 
 class Item(BaseModel):
@@ -47,25 +81,36 @@ class NoMetrics(RequestMetrics):
         return ""
 
 
-def application(*, telemetry: bool = False, frame: bool = False, metrics: bool = False) -> FastAPI:
+class Counting(SpanProcessor):
+    """Counts recorded spans, and does nothing else with them: exporting is another thread's work."""
+
+    spans = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """One more."""
+        self.spans += 1
+
+
+def application(case: Case) -> tuple[FastAPI, Counting]:
     """A FastAPI application with one route and the chosen parts around it."""
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.1))) if telemetry else None
+    provider, counting = TracerProvider(sampler=case.sampler), Counting()
+    provider.add_span_processor(counting)
     app = FastAPI(
         telemetry={
-            "tracing": telemetry,
+            "tracing": case.tracing in ("own", "operations"),
             "tracer_provider": provider,
-            "operation_spans": False,
+            "operation_spans": case.tracing == "operations",
             "metrics": False,
             "logs": False,
         }
     )
     registry = CollectorRegistry()
-    if frame:
+    if case.frame:
         app.add_middleware(
             Frame,
             admission=Admission(512, registry),
             priorities=Priorities({}),
-            metrics=(RequestMetrics if metrics else NoMetrics)("bench", registry),
+            metrics=(RequestMetrics if case.metrics else NoMetrics)("bench", registry),
             max_body_bytes=65_536,
             request_seconds=10.0,
         )
@@ -74,7 +119,17 @@ def application(*, telemetry: bool = False, frame: bool = False, metrics: bool =
     async def take(item_id: str, item: Item) -> Item:
         return item
 
-    return app
+    if case.tracing.startswith("contrib"):
+        instrument(app, provider, one_span=case.tracing == "contrib-one")
+    return app, counting
+
+
+def instrument(app: FastAPI, provider: TracerProvider, *, one_span: bool) -> None:
+    """As OpenTelemetry's documentation says."""
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    spared = ["receive", "send"] if one_span else []
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, exclude_spans=spared)
 
 
 async def request(app: FastAPI) -> None:
@@ -122,23 +177,22 @@ async def seconds_each(app: FastAPI, number: int) -> float:
 
 
 def main(rounds: int) -> None:
-    """Measure each combination in turn, many times: the best of each was the least disturbed."""
-    cases: dict[str, tuple[int, dict[str, bool]]] = {
-        "bare route": (logging.ERROR, {}),
-        "telemetry": (logging.ERROR, {"telemetry": True}),
-        "frame": (logging.ERROR, {"frame": True}),
-        "frame, log line": (logging.INFO, {"frame": True}),
-        "frame, metrics": (logging.ERROR, {"frame": True, "metrics": True}),
-        "all": (logging.INFO, {"frame": True, "metrics": True, "telemetry": True}),
-    }
-    applications = {name: application(**parts) for name, (_, parts) in cases.items()}
+    """Measure each case in turn, many times: the best of each was the least disturbed."""
+    propagate.set_global_textmap(TraceContextTextMapPropagator())  # as in a service
+    has_contrib = importlib.util.find_spec("opentelemetry.instrumentation") is not None
+    cases = {name: case for name, case in CASES.items() if has_contrib or not case.tracing.startswith("contrib")}
+    made = {name: application(case) for name, case in cases.items()}
     best = dict.fromkeys(cases, float("inf"))
     for _ in range(rounds):
-        for name, (level, _) in cases.items():
-            frame.log = logger(level)
-            best[name] = min(best[name], asyncio.run(seconds_each(applications[name], _REQUESTS)))
+        for name, case in cases.items():
+            frame.log = logger(logging.INFO if case.log else logging.ERROR)
+            best[name] = min(best[name], asyncio.run(seconds_each(made[name][0], _REQUESTS)))
+    sys.stdout.write(f"{'':24} {'us':>7} {'ratio':>6} {'spans':>6}\n")
     for name, seconds in best.items():
-        sys.stdout.write(f"{name:16} {seconds * 1e6:7.1f} us  x{seconds / best['bare route']:.2f}\n")
+        spans = made[name][1].spans / (rounds * _REQUESTS)
+        sys.stdout.write(f"{name:24} {seconds * 1e6:7.1f} x{seconds / best['bare route']:5.2f} {spans:6.1f}\n")
+    if not has_contrib:
+        sys.stdout.write("without OpenTelemetry's instrumentation: make bench-frame\n")
 
 
 def logger(level: int) -> Any:

@@ -82,7 +82,7 @@ def _asks_to_try_again(answer: Answer) -> bool:
 
 
 @asynccontextmanager
-async def customers(url: str, *, seconds: float = 15.0) -> AsyncIterator[Customers]:
+async def customers(url: str, *, seconds: float = 30.0) -> AsyncIterator[Customers]:
     connector = aiohttp.TCPConnector(limit=0, force_close=False)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=seconds)) as session:
         yield Customers(url, session)

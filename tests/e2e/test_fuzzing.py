@@ -16,12 +16,13 @@ from schemathesis.specs.openapi.checks import (
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
 from shared.chassis.auth import TokenSigner
+from tests.fixtures.examples import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 FUZZ = settings(
-    max_examples=20,
+    max_examples=examples(20),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],

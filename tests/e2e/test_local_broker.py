@@ -48,12 +48,12 @@ async def connect(stack: LocalStack) -> AsyncIterator[Connect]:
 
 
 async def refusal(client: Client) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return str(await client.refusals.get())
 
 
 async def make_streams(client: Client) -> None:
-    jetstream = client.jetstream(timeout=2)
+    jetstream = client.jetstream(timeout=30)
     await jetstream.add_stream(name="PAYMENTS", subjects=["payments.>"], retention=RetentionPolicy.WORK_QUEUE)
     await jetstream.add_stream(name="DEAD_LETTERS", subjects=["dead.>"])
 
@@ -63,12 +63,12 @@ async def test_a_request_goes_from_order_to_payment_and_its_settlement_back(conn
     await make_streams(order)
     await order.jetstream().publish("payments.requested", b"charge")
     worker = await payment.jetstream().pull_subscribe("payments.requested", durable="payment", stream="PAYMENTS")
-    (request,) = await worker.fetch(1, timeout=5)
-    await request.ack_sync(timeout=5)
+    (request,) = await worker.fetch(1, timeout=30)
+    await request.ack_sync(timeout=30)
     await payment.jetstream().publish("payments.settled", b"paid")
     listener = await order.jetstream().pull_subscribe("payments.settled", durable="order", stream="PAYMENTS")
-    (settlement,) = await listener.fetch(1, timeout=5)
-    await settlement.ack_sync(timeout=5)
+    (settlement,) = await listener.fetch(1, timeout=30)
+    await settlement.ack_sync(timeout=30)
     await payment.jetstream().publish("dead.payments.requested", b"given up")
     assert (request.data, settlement.data) == (b"charge", b"paid")
     assert order.refusals.empty()
@@ -88,25 +88,25 @@ async def test_a_request_goes_from_order_to_payment_and_its_settlement_back(conn
 async def test_nobody_publishes_what_is_not_theirs_to_say(connect: Connect, user: str, subject: str) -> None:
     client = await connect(user)
     await client.publish(subject, b"forged")
-    await client.flush(5)
+    await client.flush(30)
     assert "permissions violation" in (await refusal(client)).lower()
 
 
 async def test_nobody_listens_to_everything(connect: Connect) -> None:
     client = await connect("inventory")
     await client.subscribe(">")
-    await client.flush(5)
+    await client.flush(30)
     assert "permissions violation" in (await refusal(client)).lower()
 
 
 @pytest.mark.parametrize("user", ["order", "payment", "inventory"])
 async def test_every_service_shares_state_in_a_bucket_and_watches_it(connect: Connect, user: str) -> None:
     client = await connect(user)
-    bucket = await client.jetstream(timeout=2).create_key_value(bucket="breakers", ttl=60)
+    bucket = await client.jetstream(timeout=30).create_key_value(bucket="breakers", ttl=60)
     await bucket.put(f"{user}.gateway", b"open")
     assert (await bucket.get(f"{user}.gateway")).value == b"open"
     watcher = await bucket.watch(f"{user}.*")
-    seen = await watcher.updates(timeout=5)
+    seen = await watcher.updates(timeout=30)
     assert seen is not None
     assert seen.value == b"open"
     await watcher.stop()
@@ -116,12 +116,12 @@ async def test_every_service_shares_state_in_a_bucket_and_watches_it(connect: Co
 
 async def test_a_service_cannot_delete_or_empty_a_stream_and_the_operator_can(connect: Connect) -> None:
     order, operator = await connect("order"), await connect("operator")
-    await order.jetstream(timeout=2).add_stream(name="DEAD_LETTERS", subjects=["dead.>"])
+    await order.jetstream(timeout=30).add_stream(name="DEAD_LETTERS", subjects=["dead.>"])
     for attempt in (order.jetstream(timeout=0.5).delete_stream, order.jetstream(timeout=0.5).purge_stream):
         with pytest.raises((NatsTimeoutError, Error)):
             await attempt("DEAD_LETTERS")
         assert "permissions violation" in (await refusal(order)).lower()
-    assert await operator.jetstream(timeout=2).delete_stream("DEAD_LETTERS")
+    assert await operator.jetstream(timeout=30).delete_stream("DEAD_LETTERS")
 
 
 async def test_without_a_password_nobody_gets_in(stack: LocalStack) -> None:

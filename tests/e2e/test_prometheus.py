@@ -86,7 +86,7 @@ def call(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.loads(answer.read() or "null")
     except urllib.error.HTTPError as error:
         return error.code, None
@@ -108,10 +108,10 @@ def targets(stack: LocalStack) -> dict[str, str]:
 
 def test_the_error_budget_comes_from_prometheus(stack: LocalStack) -> None:
     def budget() -> dict[str, Any]:
-        assert order(stack) == 201
+        assert order(stack) in (201, 202)
         return dict(call(stack.url("order") + "/error-budget")[1])
 
-    until(lambda: (budget()["requests"] or 0) > 0, 30)
+    until(lambda: (budget()["requests"] or 0) > 0, 90)
     found = budget()
     assert (found["source"], found["window"], found["status"]) == ("Prometheus", "30d", "HEALTHY")
 
@@ -122,11 +122,11 @@ def test_the_tutorials_query_returns_numbers_as_it_is_written(stack: LocalStack,
     query = TUTORIAL[name].format(service="payment" if name == "circuit_breaker_open" else "order")
 
     def answered() -> bool:
-        assert order(stack) == 201
+        assert order(stack) in (201, 202)
         order(stack, **{"x-deadline-ms": "2"})  # most of them end in a 504
         return any(each["value"][1] != "NaN" for each in ask(stack, query))
 
-    until(answered, 30)
+    until(answered, 90)
 
 
 def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> None:
@@ -134,7 +134,7 @@ def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> 
         groups = call(f"{stack.url('prometheus')}/api/v1/rules")[1]["data"]["groups"]
         return [rule for group in groups if group["interval"] <= longest_interval for rule in group["rules"]]
 
-    until(lambda: all(rule["health"] == "ok" for rule in rules(15)), 30)
+    until(lambda: all(rule["health"] == "ok" for rule in rules(15)), 90)
     assert [rule["lastError"] for rule in rules(60) if "lastError" in rule] == []
     assert len(rules(60)) > 50
 
@@ -142,7 +142,7 @@ def test_every_rule_is_loaded_and_evaluated_without_error(stack: LocalStack) -> 
         order(stack)  # between two scrapes, or there is no rate
         return bool(ask(stack, "slo:bad_requests:ratio_rate5m"))
 
-    until(recorded, 60)
+    until(recorded, 90)
 
 
 def test_a_latency_bucket_leads_to_a_trace_that_the_control_room_has(stack: LocalStack) -> None:
@@ -150,7 +150,7 @@ def test_a_latency_bucket_leads_to_a_trace_that_the_control_room_has(stack: Loca
     query = 'http_request_duration_seconds_bucket{service="order",handler="/orders",status="201"}'
 
     def operations() -> set[tuple[str, str]]:
-        assert order(stack) == 201
+        assert order(stack) in (201, 202)
         asked = urllib.parse.urlencode({"query": query, "start": began, "end": int(time.time()) + 1})
         _status, answer = call(f"{stack.url('prometheus')}/api/v1/query_exemplars?{asked}")
         found = set()
@@ -161,21 +161,21 @@ def test_a_latency_bucket_leads_to_a_trace_that_the_control_room_has(stack: Loca
                 found.add((trace["data"][0]["processes"][span["processID"]]["serviceName"], span["operationName"]))
         return found
 
-    until(lambda: {("order", "POST /orders"), ("payment", "POST /process")} <= operations(), 30)
+    until(lambda: {("order", "POST /orders"), ("payment", "POST /process")} <= operations(), 90)
 
 
 def test_what_runs_is_scraped_and_what_is_scaled_away_is_not_while_prometheus_goes_on(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
     room = {"control-room-1": "1"}
     running = {"order-1": "1", "payment-1": "1", "payment-v2-1": "1", "inventory-1": "1"} | room
-    until(lambda: targets(stack) == running, 30)
+    until(lambda: targets(stack) == running, 90)
     stack.kill("inventory-1", "STOP")
-    until(lambda: targets(stack)["inventory-1"] == "0", 30)
+    until(lambda: targets(stack)["inventory-1"] == "0", 90)
     stack.kill("inventory-1", "CONT")
     stack.scale("payment", 2)
     stack.scale("payment-v2", 0)
     rest = {"order-1": "1", "payment-1": "1", "payment-2": "1", "inventory-1": "1"} | room
-    until(lambda: targets(stack) == rest, 30)
+    until(lambda: targets(stack) == rest, 90)
     stack.scale("payment-v2", 1)
     assert stack.pids("prometheus") == before
 
@@ -190,7 +190,7 @@ def test_an_objective_that_is_broken_calls_the_webhook(stack: LocalStack) -> Non
                 return True
         return False
 
-    until(called, 60)
+    until(called, 90)
 
 
 def test_hostile_traffic_adds_no_series_after_its_first_wave(stack: LocalStack) -> None:
@@ -209,13 +209,13 @@ def test_hostile_traffic_adds_no_series_after_its_first_wave(stack: LocalStack) 
                 f"{method} {path.replace('{}', word())} HTTP/1.1", "host: x", "connection: close", "content-length: 0",
                 f"x-priority: {word()}", f"authorization: Bearer {word()}", f"idempotency-key: {word()}", "", "",
             ]  # fmt: skip
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall("\r\n".join(lines).encode())
                 while connection.recv(65536):
                     pass
 
     def series(name: str) -> set[str]:
-        with urllib.request.urlopen(stack.url(name) + "/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(stack.url(name) + "/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         return {line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")}
 
@@ -239,8 +239,8 @@ def test_hostile_traffic_adds_no_series_after_its_first_wave(stack: LocalStack) 
 def test_orders_do_not_care_whether_prometheus_is_there_and_it_comes_back(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
     stack.kill("prometheus")
-    assert order(stack) == 201
-    until(lambda: stack.pids("prometheus") not in ({}, before), 30)
+    assert order(stack) in (201, 202)
+    until(lambda: stack.pids("prometheus") not in ({}, before), 90)
     stack.wait_ready("prometheus")
 
 

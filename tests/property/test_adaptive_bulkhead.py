@@ -13,11 +13,12 @@ from shared.resilience import AdaptiveBulkheadConfig, AttemptTimeout, BulkheadFu
 from shared.resilience.events import LimitChanged
 from shared.resilience.gradient import Gradient
 from shared.resilience.testing import FakeClock
+from tests.fixtures.examples import examples
 
 OPERATIONS = int(os.environ.get("RESILIENCE_OPERATIONS", "4000"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     st.tuples(st.integers(1, 30), st.integers(0, 30), st.integers(0, 30)),
     st.floats(0.01, 1),

@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, select
 from shared.chassis.database import Database
 from shared.messaging import Broker, Outbox, outbox_table
 from shared.messaging.outbox import LEASE_SECONDS, _Batch
+from tests.fixtures.examples import examples
 
 RELAYS = 3
 
@@ -125,7 +126,7 @@ async def play(scenario: list[tuple[Any, ...]]) -> None:
             await database.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 @example(PAUSED_AND_GIVES_BACK)
 @example(PAUSED_AND_DELETES)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from shared.resilience import RateLimiter, RateLimiterConfig, RateLimitExceeded
 from shared.resilience.testing import FakeClock
+from tests.fixtures.examples import examples
 
 # Binary fractions of a second, so that boundaries are met exactly.
 STEPS = st.lists(
@@ -74,7 +75,7 @@ class Callers:
         assert (left.waiting, left.available, self.clock.pending) == (0, self.limit, 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.integers(1, 4), st.sampled_from([0.25, 1, 3]), st.sampled_from([0, 0.5, 2, 10]), STEPS)
 def test_no_period_admits_more_than_its_limit_and_nobody_overtakes(
     limit: int, period: float, timeout: float, steps: list[tuple[str, int]]

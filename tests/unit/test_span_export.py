@@ -138,7 +138,7 @@ def test_a_receiver_that_is_away_fills_the_queue_costs_no_time_and_gets_what_wai
     already = service.count("otlp_export_queue_spans")
     began = time.perf_counter()
     service.make(*["later"] * 1_000)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5
     assert service.count("otlp_export_queue_spans") == 100
     assert service.count("otlp_export_dropped_spans_total", reason="queue_full") == 1_000 - (100 - already)
     receiver.status = 200
@@ -155,7 +155,7 @@ def test_a_receiver_that_hangs_blocks_nobody(receiver: Receiver) -> None:
     until(lambda: not service.make("one") and receiver.requests > 0)
     began = time.perf_counter()
     service.make(*["more"] * 500)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5
     assert service.count("otlp_export_dropped_spans_total", reason="queue_full") >= 400
 
 

@@ -48,7 +48,7 @@ class Service:
             time.sleep(0.02)
 
     def ask(self, method: str, path: str, body: bytes = b"", *, port: int = 0) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
@@ -110,6 +110,7 @@ def test_a_start_that_cannot_succeed_says_why_in_one_line_and_by_its_exit_code(s
         expected = [
             (start(ADMIN_TOKEN="hunter2", INSTANCE="hunter2 hunter2"), 78, "ADMIN_TOKEN: "),
             (start(DATABASE_URL="postgres://root:hunter2@db/x"), 78, "DATABASE_URL: "),
+            (start(OTEL_TRACES_SAMPLER="sometimes"), 78, "OTEL_TRACES_SAMPLER: must be one of always_on, "),
             (start(PORT=port), 75, f"127.0.0.1:{port}: Address already in use"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/file/db"), 75, "unable to open database file"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/newer.sqlite"), 78, "at revision 0099, newer than"),
@@ -122,11 +123,11 @@ def test_a_start_that_cannot_succeed_says_why_in_one_line_and_by_its_exit_code(s
 
 
 def test_sigterm_answers_what_is_in_flight_refuses_the_rest_and_ends_with_0(start: Start) -> None:
-    service = start(SERVICE_PORT=str(free_port()), DRAIN_SECONDS="8").wait_ready()
-    idle = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    service = start(SERVICE_PORT=str(free_port()), DRAIN_SECONDS="40").wait_ready()
+    idle = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     idle.request("GET", "/health/live")
     idle.getresponse().read()
-    with socket.create_connection(("127.0.0.1", service.shared), timeout=10) as half:
+    with socket.create_connection(("127.0.0.1", service.shared), timeout=30) as half:
         half.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345")
         wait_for(lambda: b"requests_in_flight 1.0" in metrics(service))
         service.process.send_signal(signal.SIGTERM)
@@ -139,7 +140,7 @@ def test_sigterm_answers_what_is_in_flight_refuses_the_rest_and_ends_with_0(star
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"bytes":10' in answer
     assert (code, err) == (0, "")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     events = [json.loads(line)["event"] for line in out.splitlines()]
     assert events.index("resources closed") < events.index("service stopped")
     idle.close()
@@ -156,14 +157,14 @@ def test_a_second_signal_changes_nothing(start: Start) -> None:
 
 def test_a_drain_that_does_not_end_is_cut_short(start: Start) -> None:
     service = start(DRAIN_SECONDS="0.3").wait_ready()
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as stuck:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as stuck:
         stuck.sendall(b"POST /deaf HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
         wait_for(lambda: b"requests_in_flight 1.0" in metrics(service))
         service.process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         code, out, _ = service.end()
     assert code == 70
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 20
     assert "the drain did not end in time" in out
 
 
@@ -212,7 +213,7 @@ def test_over_a_socket_bad_requests_get_their_problem_and_never_an_error_of_ours
         (b"HEAD /echo HTTP/1.1\r\nhost: x\r\n\r\n", 405, False),
         (b"GET /metrics/ HTTP/1.1\r\nhost: x\r\n\r\n", 404, False),
     ]:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
             connection.sendall(request)
             answer = http.client.HTTPResponse(connection, method=request.split()[0].decode())
             answer.begin()
@@ -229,7 +230,7 @@ def test_over_a_socket_bad_requests_get_their_problem_and_never_an_error_of_ours
 
 
 def metrics(service: Service) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     connection.request("GET", "/metrics")
     body = connection.getresponse().read()
     connection.close()

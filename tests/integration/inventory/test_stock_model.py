@@ -17,6 +17,7 @@ from services.inventory.stock import Stock
 from services.inventory.tables import products, reservations, restocks
 from shared.chassis.database import Database
 from shared.chassis.migrations import migrate
+from tests.fixtures.examples import examples
 from tests.integration.inventory.conftest import ENTRIES, MIGRATIONS
 from tests.integration.inventory.parts import HandClock, Units, assert_sound, units
 
@@ -181,7 +182,7 @@ def test_any_sequence_of_calls_agrees_with_the_model(database_url: str) -> None:
             run_state_machine_as_test(
                 type("BenchCalls", (Calls,), {"bench": bench}),
                 settings=settings(
-                    max_examples=60,
+                    max_examples=examples(25),
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),

@@ -22,7 +22,7 @@ async def connect() -> AsyncIterator[Connect]:
         brokers.append(broker)
         await broker.start()
         if wait:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await broker.wait_connected()
         return broker
 
@@ -55,7 +55,7 @@ def payments(broker: Broker, handler: Callable[..., Awaitable[None]], **options:
     )
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Return when `condition()` holds (it may be a coroutine); fail after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:

@@ -14,6 +14,7 @@ from services.payment.card_network import NetworkUnavailable
 from services.payment.cards import Card
 from services.payment.records import Payment, State
 from shared.chassis.database import Database
+from tests.fixtures.examples import examples
 from tests.integration.payment.till import GOOD, POOR, audit, charge, ledger_kinds, make_till, network_memory
 
 WORKING = Behaviour(latency_median_ms=1, latency_p99_ms=1)
@@ -127,7 +128,7 @@ class Platform:
 
 
 @settings(
-    max_examples=50,
+    max_examples=examples(30),
     deadline=None,
     phases=set(Phase) - {Phase.explain},  # it would run a failing example hundreds of times more
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -50,7 +50,7 @@ async def counter(nats_server: NatsServer, database_url: str) -> AsyncIterator[C
 
 
 async def next_of(mailbox: Mailbox) -> Message:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(45):
         return await mailbox.get()
 
 

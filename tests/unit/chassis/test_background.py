@@ -186,7 +186,7 @@ async def test_what_is_no_ordinary_error_ends_the_task(logged: list[dict[str, An
     await asyncio.wait([task])
     assert isinstance(task.exception(), Fatal)
     await background.stop()
-    assert registry.get_sample_value("background_failures_total", {"task": "fatal"}) is None
+    assert registry.get_sample_value("background_failures_total", {"task": "fatal"}) == 0
 
 
 def test_two_tasks_of_one_name_are_a_defect() -> None:

@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from starlette.routing import Route
 
 from shared.chassis.metrics import RequestMetrics, expose
+from tests.fixtures.examples import examples
 from tests.unit.chassis.shop import ERRORS, Shop, failing
 
 BASKET = {"customer": "c-1", "items": [{"sku": "lamp", "quantity": 1}]}
@@ -207,7 +208,7 @@ async def test_another_content_type_is_never_an_error_of_ours(http: httpx.AsyncC
         assert_problem(answer, 422, "invalid-input")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     content=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),

@@ -18,6 +18,7 @@ from shared.chassis.app import Chassis, build_app
 from shared.chassis.resilience_admin import resilience_admin
 from shared.resilience import Registry
 from shared.resilience.config import parse
+from tests.fixtures.examples import examples
 from tests.unit.chassis.shop import ADMIN_TOKEN, ENVIRONMENT, REVISION, ShopSettings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -47,7 +48,7 @@ def test_the_routes_answer_as_documented_whatever_they_are_sent(tmp_path: Path) 
 
 
 def _fuzz(operation: schemathesis.APIOperation) -> None:
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(25), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(), known=...)
     def run(case: schemathesis.Case, known: bool) -> None:
         if known:

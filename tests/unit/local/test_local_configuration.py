@@ -77,6 +77,20 @@ def test_both_payment_versions_share_database_and_secrets_and_differ_in_version(
     assert (second["INSTANCE"], second["PORT"], second["SERVICE_PORT"]) == ("payment-v2-1", "8121", "8082")
 
 
+def test_the_sampler_reaches_every_sender_of_traces_and_the_share_the_control_room(tmp_path: Path) -> None:
+    settings = LocalSettings(
+        otel_traces_sampler="parentbased_traceidratio", otel_traces_sampler_arg=0.25, trace_share=1, prometheus="off"
+    )
+    parser = rendered(state_in(tmp_path), settings)
+    for program in ("order-1", "payment-1", "payment-v2-1", "inventory-1"):
+        given = environment(parser, program)
+        assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:8090"
+        assert (given["OTEL_TRACES_SAMPLER"], given["OTEL_TRACES_SAMPLER_ARG"]) == ("parentbased_traceidratio", "0.25")
+    assert environment(parser, "control-room-1")["TRACE_SHARE"] == "1.0"
+    without = rendered(state_in(tmp_path), LocalSettings(traces="off", prometheus="off"))
+    assert not [name for name in environment(without, "order-1") if name.startswith("OTEL_")]
+
+
 def test_values_with_commas_spaces_and_percent_signs_reach_the_program_unchanged(tmp_path: Path) -> None:
     odd = tmp_path / "with space, 100% 'fun'"
     odd.mkdir()

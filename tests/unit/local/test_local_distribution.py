@@ -87,7 +87,7 @@ def test_a_mirror_that_does_not_answer_is_given_up_with_all_its_processes(machin
     began = time.monotonic()
     with pytest.raises(ToolMissing, match="did not come in time"):
         machine.fetch(seconds=0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_program_that_does_not_run_here_is_not_kept(machine: Machine) -> None:

@@ -1,5 +1,6 @@
 """The clients of payment and inventory, under the policies that the service really runs with."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ class Bench:
     def count(self, outcome: str) -> float | None:
         return self.metrics.get_sample_value(f"payment_service_calls_{outcome}_total")
 
+    def attempts(self, to: str, outcome: str) -> float | None:
+        labels = {"to": to, "outcome": outcome}
+        return self.metrics.get_sample_value("http_client_request_duration_seconds_count", labels)
+
 
 def always(status: int, body: Any = None, **headers: str) -> Server:
     return lambda _: httpx.Response(status, json=body if body is not None else {}, headers=headers)
@@ -99,6 +104,32 @@ async def test_a_decline_is_an_answer_that_is_neither_retried_nor_held_against_t
         outcome = await bench.run(bench.payment.process_payment(ORDER))
     assert (outcome.status, outcome.reason, len(bench.seen)) == (PaymentStatus.DECLINED, "lost_card", 50)
     assert bench.registry.breakers["payment"].state == "closed"
+
+
+async def test_each_attempt_on_an_edge_is_timed_by_how_it_ended() -> None:
+    bench = Bench(always(503))
+    await bench.run(bench.payment.process_payment(ORDER))
+    counted = {outcome: bench.attempts("payment", outcome) for outcome in ("answered", "failed", "cut")}
+    assert counted == {"answered": 0, "failed": 3, "cut": 0}
+    assert bench.attempts("inventory", "failed") == 0
+    bench = Bench(problem(402, "card-declined", transaction_id="pay_1", decline_code="lost_card"))
+    await bench.run(bench.payment.process_payment(ORDER))
+    assert (bench.attempts("payment", "answered"), bench.attempts("payment", "failed")) == (1, 0)
+
+
+async def test_an_attempt_that_the_caller_gives_up_is_counted_as_cut() -> None:
+    registry = CollectorRegistry()
+    edge, never = CallMetrics(registry).edge("payment"), asyncio.Event()
+
+    async def attempt() -> None:
+        with edge.timed():
+            await never.wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await attempt()
+    labels = {"to": "payment", "outcome": "cut"}
+    assert registry.get_sample_value("http_client_request_duration_seconds_count", labels) == 1
 
 
 async def test_a_failing_payment_service_is_retried_and_then_answered_by_the_fallback() -> None:

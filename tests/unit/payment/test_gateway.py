@@ -60,7 +60,7 @@ async def test_a_network_that_stays_silent_is_given_up_at_the_time_limit() -> No
     gateway = Gateway(network, limit_seconds=0.01, metrics=metrics)
 
     with pytest.raises(NetworkUnavailable, match=r"no answer within 0\.01 s"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await gateway.charge("order-1", 5, "EUR", CARD)
     assert network.given_up.is_set()
     assert count(metrics, "timeout") == 1

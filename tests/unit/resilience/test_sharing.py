@@ -262,7 +262,7 @@ async def test_a_stuck_store_is_given_up_and_asked_again(
     board.stuck = True
     one = Replica("one", board, clock).start()
     one.payment.transition_to_open()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await board.given_up.wait()
     board.stuck = False
     await clock.settle()

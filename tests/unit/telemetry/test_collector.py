@@ -55,7 +55,7 @@ def test_the_collector_keeps_the_traces_that_the_control_room_would_keep() -> No
     errors, slow, share, floor = sampling.policies  # the rate is used up by what nothing else keeps, so it is the last
     assert errors.status_code.status_codes == ["ERROR"]
     assert slow.latency.threshold_ms == default("slow_ms")
-    assert share.probabilistic.sampling_percentage == 100 * default("trace_share")
+    assert share.probabilistic.sampling_percentage == 10 == 100 * default("trace_share")
     assert floor.rate_limiting.spans_per_second == SPANS_OF_AN_ORDER * default("trace_floor")
     assert sampling.sample_on_first_match
     cache = sampling.decision_cache

@@ -1,0 +1,1 @@
+"""The dashboards as code: one module a dashboard, `make dashboards` writes the JSON that Grafana provisions."""
