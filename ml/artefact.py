@@ -39,7 +39,7 @@ class Calibration(BaseModel):
 
 
 class Drift(BaseModel):
-    """How the level of one feature was spread in training: edges of ten bins, and the share in each (plus `missing`)."""
+    """How one feature was spread in training: edges of ten bins, the share in each, and the share that was missing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
