@@ -54,6 +54,7 @@ async def _campaign(chosen: argparse.Namespace) -> None:
     scale = Scale(minute=chosen.minute, memory_bytes=chosen.memory_mb * 2**20)
     random = Random(chosen.seed)  # noqa: S311 - a campaign is to be repeatable, not secret
     with tempfile.TemporaryDirectory(prefix="holdfast-campaign-") as directory:
+        Path(directory).chmod(0o711)  # Postgres has a user of its own, who must get to its files
         layout = Layout(Path(directory) / "stack", chosen.first_port, chosen.memory_mb)
         async with (
             HttpxAiohttpClient(timeout=10, trust_env=False) as client,
