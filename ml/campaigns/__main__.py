@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 
@@ -53,9 +53,8 @@ async def _campaign(chosen: argparse.Namespace) -> None:
             loop.add_signal_handler(number, task.cancel)
     scale = Scale(minute=chosen.minute, memory_bytes=chosen.memory_mb * 2**20)
     random = Random(chosen.seed)  # noqa: S311 - a campaign is to be repeatable, not secret
-    with tempfile.TemporaryDirectory(prefix="holdfast-campaign-") as directory:
-        Path(directory).chmod(0o711)  # Postgres has a user of its own, who must get to its files
-        layout = Layout(Path(directory) / "stack", chosen.first_port, chosen.memory_mb)
+    with _workplace() as directory:
+        layout = Layout(directory / "stack", chosen.first_port, chosen.memory_mb)
         async with (
             HttpxAiohttpClient(timeout=10, trust_env=False) as client,
             running(layout, client) as platform,
@@ -69,6 +68,13 @@ async def _campaign(chosen: argparse.Namespace) -> None:
                 run = f"{chosen.name}-{chosen.seed}-{number:03d}"
                 left = min(_STRETCH_SECONDS, until - time.monotonic())
                 await _stretch(run, left, Ground(platform, traffic, scale), random, chosen.out, client)
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="holdfast-campaign-") as directory:
+        Path(directory).chmod(0o711)  # Postgres has a user of its own, who must get to its files
+        yield Path(directory)
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from ml.campaigns.load import Traffic
-from ml.campaigns.platform import Platform, PlatformError
+from ml.campaigns.platform import Platform, ReplicaAway
 from ml.campaigns.schedule import Episode
 from ml.features.signals import Scale
 
@@ -47,6 +47,8 @@ async def play(episode: Episode, ground: Ground) -> None:
             await _ramp(step, episode.reach, seconds(episode.ramp), seconds(episode.hold))
         else:
             await _ABRUPT[name](episode, ground, random)
+    except ReplicaAway as error:
+        log.info("a fault found no replica", error=str(error))
     finally:
         ground.traffic.factor = 1.0
         for replica in ground.platform.replicas(episode.service).values():
@@ -59,8 +61,7 @@ async def _ramp(step: Step, reach: float, ramp: float, hold: float) -> None:
     while (passed := loop.time() - began) < ramp + hold:
         try:
             await step(reach * min(1.0, passed / ramp), _STEP_SECONDS * 1.6)
-        except PlatformError as error:
-            # A replica that has just died of the fault is part of the story.
+        except ReplicaAway as error:
             log.info("a step of a fault found no replica", error=str(error))
         await asyncio.sleep(_STEP_SECONDS)
 

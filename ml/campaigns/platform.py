@@ -29,6 +29,10 @@ class PlatformError(Exception):
     """A command of the stack failed, or a replica did not answer; the text says what it printed."""
 
 
+class ReplicaAway(PlatformError):
+    """A replica did not answer: it may have just died of a fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One stack of a campaign: its directory, its block of ports, and how it is sized."""
@@ -91,7 +95,7 @@ class Platform:
         try:
             await self._admin("DELETE", f"{replica}/admin/faults")
             await self._admin("PUT", f"{replica}/admin/card-network", json={}, missing_ok=True)
-        except PlatformError:
+        except ReplicaAway:
             return
 
     async def slow_card_network(self, replica: str, median_ms: float, seconds: float) -> None:
@@ -126,7 +130,7 @@ class Platform:
                 method, url, json=json, headers={"authorization": f"Bearer {token}"}, timeout=5
             )
         except httpx.HTTPError as error:
-            raise PlatformError(f"{method} {url}: {type(error).__name__}") from error
+            raise ReplicaAway(f"{method} {url}: {type(error).__name__}") from error
         if response.status_code == 404 and missing_ok:
             return {}
         if response.is_error:
