@@ -15,7 +15,7 @@ SIGNAL ?= KILL
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
 	PORT_CONTROL_ROOM TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
-	BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
+	MESH ENVOY_STATS_PORT BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
 $(foreach name,$(SHORT),$(if $(filter command,$(firstword $(origin $(name)))),$(eval export HOLDFAST_$(name) := $($(name)))))
@@ -69,6 +69,19 @@ dead-letters: packages ## messages that could not be handled
 replay-dead-letters: packages ## send one again: ID=...
 	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
 
+.PHONY: chaos gameday chaos-schedule chaos-stop
+chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
+	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(CHAOS)
+
+gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="control payment-down"
+	@$(PYTHON_) -m chaos gameday $(SCENARIOS) $(CHAOS)
+
+chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
+	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
+
+chaos-stop: chaos-packages ## end the experiment that runs, and every fault everywhere
+	@$(PYTHON_) -m chaos stop $(CHAOS)
+
 .PHONY: test lint types ci
 test: dev ## all tests, shared out among workers: ARGS="-k reviver"
 	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
@@ -84,6 +97,7 @@ types: dev ## mypy --strict
 .PHONY: rules
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
+	@$(PYTHON_) -m infra.kubernetes.rules
 
 .PHONY: dashboards
 dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
@@ -110,10 +124,17 @@ bench-frame: ## what frame, logs, metrics and tracing cost a request, beside Ope
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
 	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
 
+.PHONY: bench-mesh
+bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
+	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
+
 ci: ## what a submission must pass
 	@bash .ci/run
 
-.PHONY: packages dev
+.PHONY: packages chaos-packages dev
+chaos-packages:
+	@$(BOOTSTRAP) chaos
+
 packages:
 	$(if $(filter-out local,$(STACK)),$(error STACK=$(STACK): only the stack 'local' can be started from here))
 	@$(BOOTSTRAP) $(PACKAGES)

@@ -1,5 +1,6 @@
 """Fills the template `envoy.yaml` in: `python -m infra.envoy.render compose` writes the configuration to stdout."""
 
+import functools
 import re
 import sys
 from collections.abc import Mapping
@@ -28,10 +29,19 @@ def render(topology: Topology, traffic: Traffic | None = None) -> str:
     Raises:
         TemplateError: a placeholder has no value.
     """
-    template = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
-    del template["shared"]
-    filled = fill(template, values(topology, traffic or load()))
-    return yaml.dump(filled, Dumper=_Plain, sort_keys=False, width=120)
+    return yaml.dump(configuration(topology, traffic or load()), Dumper=_Plain, sort_keys=False, width=120)
+
+
+def configuration(topology: Topology, traffic: Traffic) -> dict[str, Any]:
+    """The same as mappings and lists."""
+    filled: dict[str, Any] = fill(_template(), values(topology, traffic))
+    return filled
+
+
+@functools.cache
+def _template() -> dict[str, Any]:
+    template: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    return {key: part for key, part in template.items() if key != "shared"}
 
 
 def values(topology: Topology, traffic: Traffic) -> dict[str, Any]:

@@ -187,6 +187,10 @@ def _finished(
 ) -> Panel:
     builder.title(about.title).description(about.description).unit(about.unit).datasource(PROMETHEUS)
     builder.thresholds(_thresholds(steps)).mappings(_mappings(words or {}))
+    # said outright: every kind of panel has another default
+    lined = isinstance(builder, timeseries.Panel)
+    mode = models.FieldColorModeId.PALETTE_CLASSIC if lined else models.FieldColorModeId.THRESHOLDS
+    builder.color_scheme(builders.FieldColor().mode(mode))
     for position, query in enumerate(queries):
         builder.with_target(_target(query, chr(ord("A") + position), instant=instant))
     builder.links([_runbook(alert) for alert in about.alerts])

@@ -78,6 +78,7 @@ _PREDICTION = Section(
                 "Failure probability",
                 "How likely each service is to fail soon, as the predictor sees it. Grey: nobody can tell.",
                 "percentunit",
+                alerts=("FailurePredicted", "PredictorSilent"),
             ),
             Query(
                 'max by (service) (failure_probability) or -1 * group by (service) (up{job="services"})', "{{service}}"

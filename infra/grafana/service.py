@@ -58,7 +58,12 @@ _NOW = Section(
             steps=((1, YELLOW),),
         ),
         number(
-            About("Failure probability", "How likely it is to fail soon; unknown without a predictor.", "percentunit"),
+            About(
+                "Failure probability",
+                "How likely it is to fail soon; unknown without a predictor.",
+                "percentunit",
+                alerts=("FailurePredicted", "PredictorSilent"),
+            ),
             Query(unknown('max(failure_probability{service=~"$service"})'), "soon"),
             width=3,
             height=6,

@@ -5,10 +5,11 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import TextIO
@@ -52,9 +53,11 @@ async def _run(chosen: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    if chosen.stop_with_parent:
+        _at_end_of_input(interrupt)
     limits = httpx.Limits(max_connections=chosen.in_flight, max_keepalive_connections=chosen.in_flight)
-    with _opened(chosen.answers) as answers:
-        tally = Tally(answers)
+    with _opened(chosen.answers) as answers, _opened(chosen.events) as events:
+        tally = Tally(answers, events)
         async with HttpxAiohttpClient(limits=limits, trust_env=False) as client:
             products = await live_catalogue(client, chosen.inventory_url)
             if not products:
@@ -64,7 +67,9 @@ async def _run(chosen: argparse.Namespace) -> int:
             # Arrivals, baskets and retries each have a source of their own: one more retry changes no basket.
             moments = arrivals.times(chosen.rate, chosen.seconds, Random(random.random()))  # noqa: S311
             maker = OrderMaker(products, Random(random.random()), chosen.declining)  # noqa: S311
-            customer = Customer(client, chosen.url, Random(random.random()), attempts=chosen.attempts)  # noqa: S311
+            headers = {"x-experiment-id": chosen.experiment} if chosen.experiment else {}
+            chance = Random(random.random())  # noqa: S311
+            customer = Customer(client, chosen.url, chance, attempts=chosen.attempts, headers=headers)
             run = f"load-{chosen.seed}-{time.time_ns():x}"
             console.print(f"About {len(moments)} orders to {chosen.url} in {chosen.seconds:g} s (seed {chosen.seed}).")
             began = time.monotonic()
@@ -93,6 +98,18 @@ async def _run(chosen: argparse.Namespace) -> int:
     return 0 if any(status for status, _ in tally.outcomes) else 1
 
 
+def _at_end_of_input(stop: Callable[[], None]) -> None:
+    """Stop when whoever holds the other end of our standard input is gone: an orphan must not go on sending."""
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            stop()
+
+    loop.add_reader(descriptor, look)
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     known = operator_environment()
     parser = argparse.ArgumentParser(prog="python -m infra.load", description="Send orders at a rate.")
@@ -106,6 +123,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the same seed sends the same orders at the same moments")
     parser.add_argument("--json", metavar="FILE", help="write the summary there; - is standard output")
     parser.add_argument("--answers", metavar="FILE", help="write one JSON line for each answer there")
+    parser.add_argument("--events", metavar="FILE", help="write a JSON line when an order is sent, and when it ends")
+    parser.add_argument("--experiment", metavar="ID", help="sent with each order as x-experiment-id")
+    parser.add_argument("--stop-with-parent", action="store_true", help="end when standard input does")
     parser.add_argument("--allow-remote", action="store_true", help="targets need not be on this machine")
     chosen = parser.parse_args(arguments)
     chosen.url, chosen.inventory_url = chosen.url.rstrip("/"), chosen.inventory_url.rstrip("/")
@@ -141,7 +161,8 @@ def _opened(name: str | None) -> Iterator[TextIO | None]:
     if not name:
         yield None
         return
-    with Path(name).open("w", encoding="utf-8") as file:
+    # Line by line: who reads along must not wait for a buffer to fill.
+    with Path(name).open("w", encoding="utf-8", buffering=1) as file:
         yield file
 
 

@@ -52,8 +52,9 @@ async def send(
         if len(under_way) >= in_flight:
             tally.not_sent()
             continue
-        tally.sent()
-        task = asyncio.create_task(order(f"{run}-{number}", body, moment))
+        key = f"{run}-{number}"
+        tally.sent(key)
+        task = asyncio.create_task(order(key, body, moment))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await _finish(under_way, stop)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,7 +26,7 @@ class Answer:
 
 
 class Customer:
-    """Places orders. `attempts` counts the first one; `timeout` is seconds for each of them."""
+    """Places orders. `attempts` counts the first one; `timeout` is seconds for each; `headers` go with each of them."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Customer:
         *,
         attempts: int = 4,
         timeout: float = 15.0,
+        headers: Mapping[str, str] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
@@ -43,13 +44,15 @@ class Customer:
         self._random = random
         self._attempts = attempts
         self._timeout = timeout
+        self._headers = dict(headers or {})
         self._sleep = sleep
 
     async def place(self, key: str, order: dict[str, Any]) -> Answer:
         """Place one order under one key and return how it ended."""
         attempt = 1
         while True:
-            headers = {"Idempotency-Key": key} | ({"x-retry-attempt": str(attempt - 1)} if attempt > 1 else {})
+            headers = self._headers | {"Idempotency-Key": key}
+            headers |= {"x-retry-attempt": str(attempt - 1)} if attempt > 1 else {}
             wait: float | None
             try:
                 response = await self._client.post(self._url, json=order, headers=headers, timeout=self._timeout)

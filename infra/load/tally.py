@@ -40,10 +40,22 @@ class Latencies:
 
 
 class Tally:
-    """What has come of the orders so far; each answer also goes to `answers`, one JSON line each, if that is given."""
+    """What has come of the orders so far.
 
-    def __init__(self, answers: TextIO | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    Args:
+        answers: gets one JSON line for each answer, for the auditor.
+        events: gets one JSON line when an order is sent and one when it has ended, answered or not, at once: for who
+            judges the platform while the load runs.
+    """
+
+    def __init__(
+        self,
+        answers: TextIO | None = None,
+        events: TextIO | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._answers = answers
+        self._events = events
         self._now = now
         self.started = 0
         self.held_back = 0
@@ -62,13 +74,15 @@ class Tally:
         """Orders under way."""
         return self.started - self.done
 
-    def sent(self) -> None:
+    def sent(self, key: str) -> None:
         """An order is on its way."""
         self.started += 1
+        self._tell({"event": "sent", "key": key})
 
     def not_sent(self) -> None:
         """An order arrived when as many as allowed were under way."""
         self.held_back += 1
+        self._tell({"event": "not_sent"})
 
     def answered(self, key: str, answer: Answer, seconds: float) -> None:
         """An order ended, so many seconds after its arrival."""
@@ -76,6 +90,10 @@ class Tally:
         self.attempts += answer.attempts
         self.all.add(seconds)
         self.latencies.setdefault(answer.status, Latencies()).add(seconds)
+        self._tell(
+            {"event": "ended", "key": key, "status": answer.status, "meaning": answer.meaning}
+            | {"attempts": answer.attempts, "seconds": round(seconds, 6)}
+        )
         if self._answers is not None and answer.status:
             line = {
                 "id": answer.order_id or None,
@@ -85,6 +103,10 @@ class Tally:
                 "idempotency_key": key,
             }
             self._answers.write(json.dumps(line) + "\n")
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if self._events is not None:
+            self._events.write(json.dumps({"at": self._now().timestamp()} | event) + "\n")
 
     def summary(self, elapsed: float) -> dict[str, Any]:
         """Everything as JSON; latencies in milliseconds."""

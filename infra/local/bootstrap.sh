@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv hold what requirements/NAME.lock says; does nothing, in a few milliseconds, when it does already.
-#   infra/local/bootstrap.sh local|postgres|dev|bench
+#   infra/local/bootstrap.sh local|chaos|postgres|dev|bench
 set -eu
 cd "$(dirname "$0")/../.."
 

@@ -1,6 +1,7 @@
 """Stacks for tests and experiments: in a directory of their own, on free ports, next to any other stack."""
 
 import contextlib
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +21,17 @@ _INFRASTRUCTURE = (
     "prometheus_port",
     "alertmanager_port",
     "port_control_room",
+    "envoy_stats_port",
 )
+MESH = "HOLDFAST_TEST_MESH"
+"""The variable that says with which mesh stacks are made here: `envoy` (the default) or `off`."""
 
 
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service and no Prometheus, unless told otherwise. Neither `holdfast.toml` nor its ports matter here.
+    Two slots a service, no Prometheus and the mesh that `HOLDFAST_TEST_MESH` names, unless told otherwise. Neither
+    `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
@@ -40,7 +45,13 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
         if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
             chosen = _lay_out(first, wanted)
             return sources.load(
-                Path("/nonexistent"), **(wanted | {"state_dir": directory, "prometheus": "off"} | chosen | overrides)
+                Path("/nonexistent"),
+                **(
+                    wanted
+                    | {"state_dir": directory, "prometheus": "off", "mesh": os.environ.get(MESH) or "envoy"}
+                    | chosen
+                    | overrides
+                ),
             )
     raise StackError(f"No {count} free ports in a row were found.")
 

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from infra.local import control_room, nats, ports, postgres
+from infra.envoy.admin import Admin
+from infra.local import control_room, envoy, nats, ports, postgres
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
@@ -22,6 +23,9 @@ async def answers(client: httpx.AsyncClient, settings: LocalSettings, program: P
     try:
         if program.name == "postgres":
             return await postgres.answers(settings, StateDirectory(settings.state))
+        if program.name == envoy.PROGRAM:
+            admin = Admin(envoy.admin_socket(StateDirectory(settings.state)))
+            return "" if await asyncio.to_thread(admin.ready) else "its administration does not say that it is live"
         response = await client.get(health_url(settings, program), timeout=_REQUEST_SECONDS)
     except httpx.TimeoutException:
         return f"no answer within {_REQUEST_SECONDS:.0f} s"

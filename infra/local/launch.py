@@ -8,7 +8,7 @@ from collections.abc import Callable
 import asyncpg
 import psutil
 
-from infra.local import databases, health, nats, ports, postgres, processes, prometheus, secrets, supervisor
+from infra.local import databases, envoy, health, nats, ports, postgres, processes, prometheus, secrets, supervisor
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError, ProgramState
 from infra.local.errors import StackError
 from infra.local.logs import last_lines
@@ -45,9 +45,12 @@ class Launcher:
         """
         self._end_leftovers()
         ports.refuse_taken(self._settings)
+        if self._settings.mesh == "envoy" and not envoy.available():
+            self._report(envoy.MISSING)
         secrets.ensure(self._state)
         databases.write_secrets(self._settings, self._state)
         nats.write_configuration(self._settings, self._state)
+        envoy.write_configuration(self._settings, self._state)
         prometheus.write_configuration(self._settings, self._state)
         if self._settings.database == "postgres":
             self._report("Postgres: making the data directory, if there is none")

@@ -66,7 +66,6 @@ def write_configuration(settings: LocalSettings, state: StateDirectory) -> Path:
 
 def render(settings: LocalSettings, state: StateDirectory, passwords: dict[str, str]) -> str:
     """The configuration as text. JSON is valid in the server's own format, so quoting is JSON's."""
-    users = [_user(name, password) for name, password in passwords.items()]
     configuration = {
         "server_name": "holdfast-local",
         "listen": f"127.0.0.1:{settings.nats_port}",
@@ -78,9 +77,14 @@ def render(settings: LocalSettings, state: StateDirectory, passwords: dict[str, 
         },
         "max_payload": 1024 * 1024,
         "max_connections": 256,
-        "authorization": {"timeout": 5, "users": users},
+        "authorization": authorization(passwords),
     }
     return json.dumps(configuration, indent=2) + "\n"
+
+
+def authorization(passwords: dict[str, str]) -> dict[str, object]:
+    """Who may connect, by user and password, and what each may publish and read."""
+    return {"timeout": 5, "users": [_user(name, password) for name, password in passwords.items()]}
 
 
 def _user(name: str, password: str) -> dict[str, object]:

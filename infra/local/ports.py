@@ -12,7 +12,15 @@ from infra.local.settings import PREFIX, LocalSettings
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = frozenset(
-    {"nats_port", "nats_monitor_port", "postgres_port", "port_control_room", "prometheus_port", "alertmanager_port"}
+    {
+        "nats_port",
+        "nats_monitor_port",
+        "postgres_port",
+        "port_control_room",
+        "prometheus_port",
+        "alertmanager_port",
+        "envoy_stats_port",
+    }
 )
 """The infrastructure never listens elsewhere, whatever `bind` says."""
 

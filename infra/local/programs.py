@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import control_room, nats, postgres, prometheus
+from infra.local import control_room, envoy, nats, postgres, prometheus
 from infra.local.databases import sqlite_url
 from infra.local.settings import CONTROL_ROOM, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
+
+_BESIDE = (control_room.PROGRAM, envoy.PROGRAM)
+"""Infrastructure that services do not need in order to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
                 _common_environment(settings) | control_room.environment(settings, state),
             )
         )
+    if envoy.runs(settings):
+        listed.append(Program(envoy.PROGRAM, envoy.command(state), settings.envoy_stats_port))
     for service in SERVICES:
         listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
     if prometheus.runs(settings):
@@ -66,7 +71,7 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
 def needed_first(listed: list[Program]) -> list[Program]:
     """What must answer before the services are started."""
     infrastructure = [program for program in listed if program.service is None and not program.optional]
-    return [program for program in infrastructure if program.name != control_room.PROGRAM]
+    return [program for program in infrastructure if program.name not in _BESIDE]
 
 
 def others_at_start(settings: LocalSettings, listed: list[Program]) -> list[Program]:
@@ -74,8 +79,7 @@ def others_at_start(settings: LocalSettings, listed: list[Program]) -> list[Prog
     return [
         program
         for program in listed
-        if (program.service and program.number <= settings.replicas(program.service))
-        or program.name == control_room.PROGRAM
+        if (program.service and program.number <= settings.replicas(program.service)) or program.name in _BESIDE
     ]
 
 
@@ -94,7 +98,8 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "INSTANCE": f"{service.name}-{number}",
         "HOST": settings.bind,
         "PORT": str(settings.replica_port(service, number)),
-        "SERVICE_PORT": str(settings.service_port(service)),
+        # Envoy has the service's port where there is one.
+        "SERVICE_PORT": "0" if envoy.runs(settings) else str(settings.service_port(service)),
         "NATS_URL": nats.url(settings),
         "PROMETHEUS_URL": prometheus.url(settings),
         "SECRETS_DIR": str(state.secrets / service.module),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from infra.local import envoy
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, Tool, expected
 from infra.local.settings import ROOT, LocalSettings
 from infra.local.state import StateDirectory
@@ -124,6 +125,7 @@ def render(settings: LocalSettings, state: StateDirectory) -> str:
                 "sample_limit": 20_000,
                 "label_limit": 24,
             },
+            *_envoy(settings),
             {"job_name": "prometheus", **_itself("prometheus", settings.prometheus_port)},
             {"job_name": "alertmanager", **_itself("alertmanager", settings.alertmanager_port)},
         ],
@@ -155,6 +157,13 @@ def render_alertmanager(settings: LocalSettings) -> str:
         ],
     }
     return json.dumps(configuration, indent=2) + "\n"
+
+
+def _envoy(settings: LocalSettings) -> list[dict[str, object]]:
+    if not envoy.runs(settings):
+        return []
+    used = {"metrics_path": "/stats/prometheus", "params": {"usedonly": [""]}, "sample_limit": 20_000}
+    return [{"job_name": "envoy", **used, **_itself("envoy", settings.envoy_stats_port)}]
 
 
 def _itself(name: str, port: int) -> dict[str, object]:

@@ -104,6 +104,9 @@ class LocalSettings(BaseSettings):
     replica_port_payment_v2: Port = 8121
     replica_port_inventory: Port = 8131
 
+    mesh: Literal["envoy", "off"] = "envoy"
+    envoy_stats_port: Port = 9902
+
     traces: Literal["on", "off"] = "on"
     otel_traces_sampler: Literal[
         "always_on",
@@ -167,12 +170,12 @@ class LocalSettings(BaseSettings):
         return self
 
     def service_port(self, service: Service) -> int:
-        """The port that all replicas of the service share."""
+        """The service's address for its callers: Envoy's, or without a mesh the one that all replicas share."""
         return int(getattr(self, self.service_port_setting(service)))
 
     @staticmethod
     def service_port_setting(service: Service) -> str:
-        """The setting that moves the shared port: `port` is that of the order service, the platform's front door."""
+        """The setting that moves it: `port` is that of the order service, the platform's front door."""
         return "port" if service.name == "order" else f"port_{service.key}"
 
     def replica_port(self, service: Service, number: int) -> int:
@@ -192,6 +195,8 @@ class LocalSettings(BaseSettings):
         listed = [("nats_port", self.nats_port), ("nats_monitor_port", self.nats_monitor_port)]
         if self.database == "postgres":
             listed.append(("postgres_port", self.postgres_port))
+        if self.mesh == "envoy":
+            listed.append(("envoy_stats_port", self.envoy_stats_port))
         if self.traces == "on":
             listed.append(("port_control_room", self.port_control_room))
         if self.prometheus == "on" and not self.prometheus_url:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.local import envoy
 from infra.local.errors import StackError
 from infra.local.logs import Line
 from infra.local.processes import holds
@@ -44,6 +45,10 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for service in SERVICES:
         table.add_row(service.name, _local(stack.url(service.name)), "")
+    if envoy.runs(stack.settings):
+        table.add_row("mesh", "Envoy, before each of these", f"numbers at {_local(envoy.stats_url(stack.settings))}")
+    else:
+        table.add_row("mesh", "off", "the services call each other directly")
     table.add_row("nats", stack.url("nats"), f"monitor at {stack.url('nats-monitor')}")
     if stack.settings.traces == "on":
         address = _local(stack.url("control-room"))

@@ -12,6 +12,7 @@ from infra.local import control_room, databases, health, nats, processes, promet
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
+from infra.local.mesh import Mesh
 from infra.local.monitoring import Monitoring
 from infra.local.programs import Program, needed_first, others_at_start, programs
 from infra.local.settings import SERVICES, LocalSettings, Service, service_named
@@ -57,6 +58,7 @@ class LocalStack:
         self._programs = programs(settings, self.state)
         self._by_name = {program.name: program for program in self._programs}
         self._launcher = Launcher(settings, self.state, self._programs, report)
+        self._mesh = Mesh(settings, self.state, self._programs)
         self._monitoring = Monitoring(settings, self.state, self._programs, self._launcher, report)
 
     @property
@@ -84,6 +86,7 @@ class LocalStack:
             if self.settings.database == "postgres":
                 self._launcher.create_databases()
             self._launcher.bring_up(others_at_start(self.settings, self._programs))
+            self._mesh.route()
             self._monitoring.write_targets()
             self._monitoring.bring_up()
 
@@ -185,9 +188,11 @@ class LocalStack:
         with self.state.lock("scale"):
             self._require_running()
             own = self._replicas(found)
+            self._mesh.withdraw(own[replicas:])
             self._launcher.stop([program.name for program in own[replicas:]])
             try:
                 self._launcher.bring_up(own[:replicas])
+                self._mesh.route()
             finally:
                 self._monitoring.write_targets()
 
@@ -200,8 +205,10 @@ class LocalStack:
         with self.state.lock("restart"):
             self._require_running()
             for program in self._named(name):
+                self._mesh.leave(program)
                 self._launcher.stop([program.name])
                 self._launcher.bring_up([program])
+                self._mesh.route()
 
     def kill(self, name: str, signal: str = "KILL") -> list[str]:
         """Send a signal to a program, or to all running replicas of a service.

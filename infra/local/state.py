@@ -93,7 +93,8 @@ class StateDirectory:
     def remove_socket(self) -> None:
         """Take away the socket of a supervisor that has ended, and the short directory if there is one."""
         socket = self.socket()
-        socket.unlink(missing_ok=True)
+        for left in (socket, socket.with_name("envoy.sock")):
+            left.unlink(missing_ok=True)
         if socket.parent != self.run:
             with contextlib.suppress(FileNotFoundError):
                 socket.parent.rmdir()

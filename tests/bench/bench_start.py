@@ -18,7 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 COLD_LIMIT_SECONDS, WARM_LIMIT_SECONDS, MEMORY_LIMIT_MB, MEMORY_LIMIT_ALL_MB = 60, 10, 450, 1_000
 CORE = ("order-", "payment-", "inventory-", "nats")
 """How the names of the programs begin that the memory bar counts."""
-LAYOUT = ("port", "nats_", "postgres_port", "prometheus_port", "alertmanager_port", "replica_port_", "slots_")
+LAYOUT = (
+    "port",
+    "envoy_stats_port",
+    "nats_",
+    "postgres_port",
+    "prometheus_port",
+    "alertmanager_port",
+    "replica_port_",
+    "slots_",
+)
 """How the names of the settings begin that say which ports are used."""
 
 
@@ -41,7 +50,8 @@ def main() -> None:
     _row("make up, packages there", warm, WARM_LIMIT_SECONDS, "s")
     core = sum(megabytes for program, megabytes in memory.items() if program.startswith(CORE))
     _row("services and NATS, resident, after a load", core, MEMORY_LIMIT_MB, "MB")
-    _row("with traces and Prometheus", sum(memory.values()), MEMORY_LIMIT_ALL_MB, "MB")
+    sys.stdout.write(f"{'Envoy, resident':<45} {memory.get('envoy', 0.0):7.1f} MB\n")
+    _row("with mesh, traces and Prometheus", sum(memory.values()), MEMORY_LIMIT_ALL_MB, "MB")
 
 
 def _toml(settings: LocalSettings) -> str:

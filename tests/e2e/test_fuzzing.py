@@ -38,7 +38,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @pytest.mark.parametrize("service", ["order", "payment", "inventory"])
 def test_a_service_answers_as_documented_whatever_it_is_sent(platform: LocalStack, service: str) -> None:
-    schema = schemathesis.openapi.from_url(f"{platform.url(service)}/openapi.json")
+    # the service itself: what is before it answers for itself, and has tests of its own
+    schema = schemathesis.openapi.from_url(f"{platform.url(f'{service}-1')}/openapi.json")
     # the switch of the simulated card network makes payments fail on purpose, which is what this test looks for
     schema = schema.exclude(path="/admin/card-network", method="PUT")
     operations = [result.ok() for result in schema.get_all_operations()]

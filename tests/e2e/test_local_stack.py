@@ -32,7 +32,8 @@ def get(url: str) -> dict[str, Any]:
 
 def test_every_default_replica_and_the_broker_are_ready_after_up(stack: LocalStack) -> None:
     ready = {program.name for program in stack.status() if program.ready}
-    assert ready == {"nats", "control-room-1", "order-1", "payment-1", "payment-v2-1", "inventory-1"}
+    assert ready - {"envoy"} == {"nats", "control-room-1", "order-1", "payment-1", "payment-v2-1", "inventory-1"}
+    assert ("envoy" in ready) == (stack.settings.mesh == "envoy")
     assert all(program.well for program in stack.status())
 
 
@@ -50,13 +51,13 @@ def test_up_starts_what_somebody_stopped(stack: LocalStack) -> None:
 
 
 def test_a_service_gets_the_environment_of_the_contract(stack: LocalStack) -> None:
-    found = get(stack.url("payment-v2") + "/environment")
+    found = get(stack.url("payment-v2-1") + "/environment")
     assert found["INSTANCE"] == "payment-v2-1"
     assert found["API_VERSION"] == "v2"
     assert found["NATS_URL"] == stack.url("nats")
     assert found["DATABASE_URL"] == f"sqlite+aiosqlite:///{stack.state.data / 'payment.sqlite'}"
     assert Path(found["SECRETS_DIR"], "nats_password").exists()
-    assert get(stack.url("order") + "/environment")["PAYMENT_URL"] == stack.url("payment")
+    assert get(stack.url("order-1") + "/environment")["PAYMENT_URL"] == stack.url("payment")
 
 
 def test_no_secret_shows_in_any_command_line_or_environment(stack: LocalStack) -> None:

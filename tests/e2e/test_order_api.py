@@ -47,7 +47,7 @@ async def test_the_error_budget_says_that_there_is_no_prometheus_and_answers_all
 
 async def test_both_versions_of_payment_run_and_say_which_they_are(platform: LocalStack) -> None:
     async with aiohttp.ClientSession() as session:
-        for name, version in (("payment", "v1"), ("payment-v2", "v2")):
+        for name, version in (("payment-1", "v1"), ("payment-v2-1", "v2")):
             async with session.get(f"{platform.url(name)}/info") as response:
                 assert (response.headers["x-api-version"], (await response.json())["api_version"]) == (version, version)
 

@@ -54,13 +54,15 @@ class World:
         self.fuse = Fuse()
         self.inventory = Inventory({"mug": stock}, self.fuse)
         self.payment = Payment(self.fuse)
-        self.database = FusedDatabase(url)
+        self.database, self._migrated = FusedDatabase(url), False
 
     async def start(self, fuse: Fuse | None = None) -> None:
         self.fuse = fuse or Fuse()
         self.inventory.fuse = self.payment.fuse = self.fuse
-        self.database.fuse = Fuse()
-        await migrate(self.database, MIGRATIONS)
+        if not self._migrated:
+            self.database.fuse = Fuse()
+            await migrate(self.database, MIGRATIONS)
+            self._migrated = True
         self.database.fuse = self.fuse
         outbox = Outbox(self.database, tables.outbox, Broker(""), clock=self.clock)
         self.orders = Orders(self.database, outbox, self.clock)

@@ -32,7 +32,7 @@ def cancel() -> None:
         return
     cancelled = threading.Event()  # in the database's thread, while the task waits for the transaction
     task.get_loop().call_soon_threadsafe(lambda: (task.cancel(), cancelled.set()))
-    assert cancelled.wait(5)
+    assert cancelled.wait(60)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -48,14 +48,16 @@ def test_every_slot_is_a_program_and_only_infrastructure_starts_by_itself(tmp_pa
     assert [name for name in names if name.startswith("payment-")] == [
         "payment-1", "payment-2", "payment-3", "payment-v2-1", "payment-v2-2",
     ]  # fmt: skip
-    assert [name for name in names if parser[f"program:{name}"]["autostart"] == "true"] == ["nats", "control-room-1"]
+    assert [name for name in names if parser[f"program:{name}"]["autostart"] == "true"] == [
+        "nats", "control-room-1", "envoy",
+    ]  # fmt: skip
 
 
 def test_up_starts_as_many_replicas_as_the_settings_say(tmp_path: Path) -> None:
     settings = LocalSettings(replicas_payment=2, replicas_payment_v2=0)
     started = others_at_start(settings, programs(settings, StateDirectory(tmp_path)))
     assert [program.name for program in started] == [
-        "control-room-1", "order-1", "payment-1", "payment-2", "inventory-1",
+        "control-room-1", "envoy", "order-1", "payment-1", "payment-2", "inventory-1",
     ]  # fmt: skip
 
 
@@ -74,7 +76,21 @@ def test_both_payment_versions_share_database_and_secrets_and_differ_in_version(
     first, second = environment(parser, "payment-1"), environment(parser, "payment-v2-1")
     assert (first["API_VERSION"], second["API_VERSION"]) == ("v1", "v2")
     assert (first["DATABASE_URL"], first["SECRETS_DIR"]) == (second["DATABASE_URL"], second["SECRETS_DIR"])
-    assert (second["INSTANCE"], second["PORT"], second["SERVICE_PORT"]) == ("payment-v2-1", "8121", "8082")
+    assert (second["INSTANCE"], second["PORT"], second["SERVICE_PORT"]) == ("payment-v2-1", "8121", "0")
+
+
+def test_without_a_mesh_the_replicas_share_the_services_port_and_there_is_no_envoy(tmp_path: Path) -> None:
+    parser = rendered(state_in(tmp_path), LocalSettings(mesh="off"))
+    assert environment(parser, "payment-v2-1")["SERVICE_PORT"] == "8082"
+    assert environment(parser, "order-1")["PAYMENT_URL"] == "http://127.0.0.1:8081"
+    assert "program:envoy" not in parser
+
+
+def test_without_a_binary_the_stack_is_as_without_a_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.envoy.available", lambda: False)
+    parser = rendered(state_in(tmp_path), LocalSettings(mesh="envoy"))
+    assert environment(parser, "payment-1")["SERVICE_PORT"] == "8081"
+    assert "program:envoy" not in parser
 
 
 def test_the_sampler_reaches_every_sender_of_traces_and_the_share_the_control_room(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Experiments that break the platform on purpose, and say whether it stood."""

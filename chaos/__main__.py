@@ -1,0 +1,156 @@
+"""The command line of experiments: `python -m chaos run payment-down`, `gameday`, `schedule`, `stop`."""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from chaos import definition, targets
+from chaos.definition import BadExperiment
+from chaos.runner import plan
+from chaos.runner.one import alone, stop_running
+from chaos.targets.target import TargetError
+
+EX_CONFIG, UNAVAILABLE, INTERRUPTED = 78, 2, 130
+_LONGEST_SECONDS = 1800
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 passes, 1 fails, 3 was aborted, 4 says nothing, 2 and 78 did not begin."""
+    chosen = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = chosen.command
+    try:
+        return command(chosen)
+    except BadExperiment as error:
+        sys.stderr.write(f"{error}\n")
+        return EX_CONFIG
+    except TargetError as error:
+        sys.stderr.write(f"{error}\n")
+        return UNAVAILABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def show(_chosen: argparse.Namespace) -> int:
+    """List the scenarios."""
+    width = max(len(name) for name in definition.names())
+    for name in definition.names():
+        sys.stdout.write(f"{name:{width}}  {definition.load(name)['title']}\n")
+    sys.stdout.write("\nmake chaos SCENARIO=NAME, make gameday, make chaos-stop. What each teaches: docs/chaos.md\n")
+    return 0
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run one scenario to its verdict."""
+    # Chaos Toolkit's packages are only needed from here on.
+    from chaoslib.log import configure_logger
+
+    from chaos.runner.run import Choices
+    from chaos.runner.run import run as run_scenario
+
+    configure_logger(verbose=chosen.verbose)
+    target = targets.chosen(chosen.target)
+    choices = Choices(chosen.seed, chosen.fault_seconds, chosen.warm_up_seconds)
+    with alone(target, chosen.scenario):
+        verdict, directory = run_scenario(chosen.scenario, target, choices, folder=chosen.folder)
+    sys.stdout.write(f"{verdict.label}  {chosen.scenario}: {verdict.reason}\n{directory / 'report.html'}\n")
+    return verdict.label.exit_code
+
+
+def gameday(chosen: argparse.Namespace) -> int:
+    """Run several scenarios, one after the other, each in a process of its own; the worst of their exit codes."""
+    scenarios = chosen.scenarios or plan.GAMEDAY
+    worst, lines = 0, []
+    for scenario in scenarios:
+        began = time.monotonic()
+        words = [sys.executable, "-m", "chaos", "run", scenario, "--seed", str(chosen.seed)]
+        words += ["--target", chosen.target] if chosen.target else []
+        words += ["--fault-seconds", f"{chosen.fault_seconds:g}"] if chosen.fault_seconds else []
+        done = subprocess.run(  # noqa: S603 - ourselves
+            words, stdout=subprocess.PIPE, text=True, timeout=_LONGEST_SECONDS, check=False
+        )
+        said = done.stdout.strip().splitlines()
+        lines.append(f"{time.monotonic() - began:5.0f} s  {said[0] if said else f'did not begin  {scenario}'}")
+        sys.stdout.write(lines[-1] + "\n")
+        sys.stdout.flush()
+        worst = max(worst, done.returncode)
+    return worst
+
+
+def schedule(chosen: argparse.Namespace) -> int:
+    """Run each weekday's experiments at a time of day, until interrupted; `--day` runs one day's at once."""
+    planned = plan.load(chosen.plan)
+    if chosen.day:
+        return gameday(_with(chosen, planned[chosen.day]))
+    while True:
+        now = datetime.now().astimezone()
+        at, day = plan.upcoming(now, chosen.at, planned)
+        sys.stdout.write(f"{at:%A %d %B %H:%M}: {', '.join(planned[day])}\n")
+        sys.stdout.flush()
+        # In short sleeps: a machine that was asleep, or a clock that was set, must not shift the plan.
+        while (left := (at - datetime.now().astimezone()).total_seconds()) > 0:
+            time.sleep(min(30.0, left))
+        gameday(_with(chosen, planned[day]))
+
+
+def stop(chosen: argparse.Namespace) -> int:
+    """End the experiment that is under way, and every fault everywhere."""
+    target = targets.chosen(chosen.target)
+    stopped = stop_running(target)
+    target.clear()
+    left = target.faults()
+    sys.stdout.write(f"{stopped} was stopped. " if stopped else "")
+    sys.stdout.write("No fault acts any more.\n" if not left else f"Still there: {'; '.join(left)}\n")
+    return 1 if left else 0
+
+
+def _with(chosen: argparse.Namespace, scenarios: list[str]) -> argparse.Namespace:
+    return argparse.Namespace(**(vars(chosen) | {"scenarios": scenarios}))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.set_defaults(command=show)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=(does.__doc__ or "").splitlines()[0], description=does.__doc__)
+        added.set_defaults(command=does)
+        added.add_argument("--target", choices=targets.PLACES, help="where; default $CHAOS_TARGET, then local")
+        return added
+
+    def choices(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--seed", type=int, default=1, help="of the orders, and of whom to kill")
+        added.add_argument("--fault-seconds", type=_seconds, help="default: the experiment's own")
+
+    command("list", show)
+    runner = command("run", run)
+    runner.add_argument("scenario")
+    choices(runner)
+    runner.add_argument("--warm-up-seconds", type=_seconds, help="load before the fault; default: the experiment's own")
+    runner.add_argument("--folder", type=Path, default=definition.EXPERIMENTS, help="where experiments are")
+    runner.add_argument("--verbose", action="store_true")
+    several = command("gameday", gameday)
+    several.add_argument("scenarios", nargs="*", help=f"default: {', '.join(plan.GAMEDAY)}")
+    choices(several)
+    planned = command("schedule", schedule)
+    planned.add_argument("--plan", type=Path, default=plan.PLAN, help="weekday: scenarios, as YAML")
+    planned.add_argument("--at", type=plan.time_of_day, default=plan.time_of_day("10:00"), help="HH:MM, local time")
+    planned.add_argument("--day", choices=plan.WEEKDAYS, help="run that day's experiments now")
+    choices(planned)
+    command("stop", stop)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 500:
+        raise argparse.ArgumentTypeError("from 1 to 500 seconds")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The local stack: processes under a supervisor on this machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from chaos.targets.admin import Admin
+from chaos.targets.target import Addresses, Program, Replica, TargetError
+from infra.local.control import ControlError
+from infra.local.errors import StackError
+from infra.local.operator import operator_environment
+from infra.local.remembered import in_force
+from infra.local.settings import ROOT, SERVICES, service_named
+from infra.local.stack import LocalStack
+
+_COMMAND_SECONDS = 60.0
+_ALIVE = frozenset({"RUNNING", "STOPPING"})
+
+
+class Local:
+    """The stack of the state directory that the settings in force name."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        try:
+            settings = in_force()
+            self._stack = LocalStack(settings)
+            if not self._stack.running():
+                raise TargetError("The local stack is down. Start it with: make up")
+        except StackError as error:
+            raise TargetError(str(error)) from error
+        self._environment = operator_environment(settings)
+        self.addresses = Addresses(
+            edge=self._environment["ORDER_URL"],
+            inventory=self._environment["INVENTORY_URL"],
+            prometheus=self._environment["PROMETHEUS_URL"],
+        )
+        self.runs = settings.state / "chaos"
+        self._admin = Admin(lambda: self._stack.secret("operator", "admin_token"))
+        self._wanted: set[str] = set()
+        self._services = {
+            f"{service.name}-{number}": service
+            for service in SERVICES
+            for number in range(1, settings.slots(service) + 1)
+        }
+
+    def replicas(self, service: str = "") -> Sequence[Replica]:
+        """Running replicas; payment's second version is payment, too."""
+        states = self._states()
+        return [
+            Replica(name, known.module, self._stack.url(name))
+            for name, known in self._services.items()
+            if states.get(name, ("STOPPED", 0))[0] in _ALIVE and service in ("", known.module, known.name, name)
+        ]
+
+    def programs(self) -> Sequence[Program]:
+        """Every program that runs or has run since this was first asked."""
+        states = self._states()
+        self._wanted |= {name for name, (state, _) in states.items() if state != "STOPPED"}
+        return [Program(name, _seen(*states[name]), states[name][1]) for name in sorted(self._wanted & states.keys())]
+
+    def unwell(self) -> Sequence[str]:
+        """Programs that should run and are not ready."""
+        try:
+            return [f"{each.name}: {each.reason or each.state}" for each in self._stack.status() if not each.well]
+        except (StackError, ControlError) as error:
+            raise TargetError(str(error)) from error
+
+    def scale(self, service: str, replicas: int) -> int:
+        """Run so many replicas and wait until they are ready."""
+        known = service_named(service)
+        if known is None:
+            raise TargetError(f"No service is called {service!r}.")
+        before = len([name for name, each in self._services.items() if each == known and self._runs(name)])
+        if before != replicas:
+            try:
+                self._stack.scale(service, replicas)
+            except (StackError, ControlError) as error:
+                raise TargetError(str(error)) from error
+        return before
+
+    def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
+        """Put a fault into a service."""
+        self._admin.ask(replica, "POST", "/admin/faults", fault)
+
+    def faults(self) -> Sequence[str]:
+        """In services, and the leases of the stack."""
+        listed = self._run("fault", "list").stdout.splitlines()
+        leases = [line.strip() for line in listed if line.strip() and not line.lower().startswith(("no ", "nothing"))]
+        return [*self._admin.faults(self.replicas()), *leases]
+
+    def pause(self, program: str, seconds: float) -> None:
+        """SIGSTOP under a lease."""
+        self._run("fault", "pause", program, "--seconds", f"{seconds:g}")
+
+    def stop(self, program: str, seconds: float) -> None:
+        """Stopped under a lease."""
+        self._run("fault", "stop", program, "--seconds", f"{seconds:g}")
+
+    def kill(self, program: str) -> None:
+        """SIGKILL; the supervisor starts it again."""
+        try:
+            self._stack.kill(program, "KILL")
+        except (StackError, ControlError) as error:
+            raise TargetError(str(error)) from error
+
+    def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
+        """Envoy's fault filter under a lease."""
+        words = [word for key, value in fault.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        self._run("fault", "mesh", service, *words, "--seconds", f"{seconds:g}")
+
+    def ask(self, replica: Replica, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """An admin route of a replica."""
+        return self._admin.ask(replica, method, path, body)
+
+    def clear(self) -> None:
+        """The services first: that is quick, and most faults are there."""
+        self._admin.clear(self.replicas())
+        self._run("fault", "clear", "--everywhere")
+
+    def audit(self, answers: Path | None, report: Path, *, settled: bool) -> tuple[int, str]:
+        """The auditor over the stack's three databases."""
+        words = [sys.executable, "-m", "infra.audit", "--json", str(report)]
+        words += ["--answers", str(answers)] if answers else []
+        words += ["--settled"] if settled else []
+        done = _finished(words, os.environ | self._environment)
+        return done.returncode, done.stdout + done.stderr
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "infra.local", *words]
+        done = _finished(command, os.environ | {"HOLDFAST_STATE_DIR": str(self._stack.state.path)})
+        if done.returncode:
+            raise TargetError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
+        return done
+
+    def _runs(self, name: str) -> bool:
+        return self._states().get(name, ("STOPPED", 0))[0] != "STOPPED"
+
+    def _states(self) -> dict[str, tuple[str, int]]:
+        try:
+            return {name: (state.state, state.pid) for name, state in self._stack.control.programs().items()}
+        except ControlError as error:
+            raise TargetError(str(error)) from error
+
+
+def _seen(state: str, pid: int) -> str:
+    if state == "STARTING":
+        return "starting"
+    if state not in _ALIVE:
+        return "down"
+    try:
+        return "paused" if psutil.Process(pid).status() == psutil.STATUS_STOPPED else "running"
+    except psutil.NoSuchProcess:
+        return "down"
+
+
+def _finished(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(  # noqa: S603 - our own modules with our own words
+            words,
+            env=dict(environment),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(f"{' '.join(words[1:4])} took more than {_COMMAND_SECONDS:.0f} s") from error
