@@ -6,7 +6,8 @@
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 
-STACK ?= local
+# auto: containers when an engine answers and the images can be had, else processes. It says which, and why.
+STACK ?= auto
 RATE ?= 20
 SECONDS ?= 60
 N ?= 100
@@ -26,48 +27,67 @@ PACKAGES := $(if $(filter postgres,$(HOLDFAST_DATABASE)),postgres,local)
 BOOTSTRAP := infra/local/bootstrap.sh
 PYTHON_ := .venv/bin/python
 LOCAL := $(PYTHON_) -m infra.local
+WHICHEVER := $(PYTHON_) -m infra.stack --stack $(STACK)
 
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 
 .PHONY: up down status logs scale restart kill reset
-up: packages ## start the platform and wait until it is ready; harmless when it is up
-	@$(LOCAL) up
+up: packages ## start the platform and wait until it is ready: STACK=local (processes) or compose (containers)
+	@$(WHICHEVER) up
 
 down: packages ## stop everything
-	@$(LOCAL) down
+	@$(WHICHEVER) down
 
 status: packages ## what runs, how it is, how much memory it takes
-	@$(LOCAL) status
+	@$(WHICHEVER) status
 
 logs: packages ## last lines: SERVICE=payment TRACE=id N=100 FOLLOW=1
-	@$(LOCAL) logs $(SERVICE) --lines $(N) $(if $(TRACE),--trace $(TRACE)) $(if $(FOLLOW),--follow)
+	@$(WHICHEVER) logs $(SERVICE) --lines $(N) $(if $(TRACE),--trace $(TRACE)) $(if $(FOLLOW),--follow)
 
 scale: packages ## run more or fewer replicas: SERVICE=payment N=3
-	@$(LOCAL) scale $(or $(SERVICE),$(error which one? make scale SERVICE=payment N=3)) $(if $(filter command,$(firstword $(origin N))),$(N),$(error how many? make scale SERVICE=payment N=3))
+	@$(WHICHEVER) scale $(or $(SERVICE),$(error which one? make scale SERVICE=payment N=3)) $(if $(filter command,$(firstword $(origin N))),$(N),$(error how many? make scale SERVICE=payment N=3))
 
 restart: packages ## the whole stack with fresh settings, or SERVICE=payment one replica at a time
-	@$(LOCAL) restart $(SERVICE)
+	@$(WHICHEVER) restart $(SERVICE)
 
 kill: packages ## a drill: SERVICE=payment-1 SIGNAL=KILL
-	@$(LOCAL) kill $(or $(SERVICE),$(error which one? make kill SERVICE=payment-1)) $(SIGNAL)
+	@$(WHICHEVER) kill $(or $(SERVICE),$(error which one? make kill SERVICE=payment-1)) $(SIGNAL)
 
 reset: packages ## stop, then delete data, secrets and logs
-	@$(LOCAL) reset $(if $(YES),--yes)
+	@$(WHICHEVER) reset $(if $(YES),--yes)
+
+.PHONY: fault faults faults-clear poison
+fault: packages ## break a part for a while: KIND=pause PROGRAM=payment-1 SECONDS=20
+	@$(LOCAL) fault $(or $(KIND),$(error which kind? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) $(or $(PROGRAM),$(error which one? make fault KIND=pause PROGRAM=payment-1 SECONDS=20)) --seconds $(SECONDS) $(FAULT)
+
+faults: packages ## what is broken on purpose
+	@$(LOCAL) fault list
+
+faults-clear: packages ## end it: ID=pause-1a2b3c, or all
+	@$(LOCAL) fault clear $(ID)
+
+poison: packages ## a message that no worker can handle: BODY=ill-typed
+	@$(LOCAL) poison $(if $(BODY),--body $(BODY))
 
 .PHONY: load audit dead-letters replay-dead-letters
 load: packages ## send orders: RATE=20 SECONDS=60
 	@$(PYTHON_) -m infra.load --rate $(RATE) --seconds $(SECONDS) $(LOAD)
 
 audit: packages ## check the invariants over the three databases
-	@$(PYTHON_) -m infra.audit $(AUDIT)
+	@$(WHICHEVER) audit $(AUDIT)
 
 dead-letters: packages ## messages that could not be handled
-	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters list
+	@$(WHICHEVER) dead-letters list
 
 replay-dead-letters: packages ## send one again: ID=...
-	@$(LOCAL) exec $(PYTHON_) -m shared.messaging.dead_letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
+	@$(WHICHEVER) dead-letters replay $(or $(ID),$(error which one? make replay-dead-letters ID=...))
+
+.PHONY: rehearse-compose
+rehearse-compose: ## the containers with a real engine and stand-in images: REHEARSAL="--keep-images"
+	@$(BOOTSTRAP) dev
+	@$(PYTHON_) -m infra.compose.rehearsal $(REHEARSAL)
 
 .PHONY: chaos gameday chaos-schedule chaos-stop
 chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
@@ -79,7 +99,7 @@ gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="
 chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
 	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
 
-chaos-stop: chaos-packages ## end the experiment that runs, and every fault everywhere
+chaos-stop: packages ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
 	@$(PYTHON_) -m chaos stop $(CHAOS)
 
 .PHONY: test lint types ci
@@ -103,6 +123,14 @@ rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symp
 dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
 	@$(PYTHON_) -m infra.grafana.generate
 
+.PHONY: manifests
+manifests: dev ## build both overlays of Kubernetes into .local/manifests, and check every document
+	@mkdir -p .local/manifests
+	@for overlay in dev production; do \
+		.venv/bin/kubectl kustomize infra/kubernetes/overlays/$$overlay >.local/manifests/$$overlay.yaml; \
+		echo ".local/manifests/$$overlay.yaml"; done
+	@$(PYTHON_) -m pytest -q tests/unit/manifests $(ARGS)
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start
@@ -115,7 +143,10 @@ bench-resilience: ## what the resilience library costs, beside six others doing 
 bench-retries: dev ## what a half-failing dependency is asked, by naive retries and by ours
 	@$(PYTHON_) -m tests.bench.bench_retry_storm $(ARGS)
 
-.PHONY: bench-frame
+.PHONY: bench-telemetry bench-frame
+bench-telemetry: dev ## orders a second with traces, metrics and logs, beside the same platform without: ARGS="--pairs 20"
+	@$(PYTHON_) -m tests.bench.bench_telemetry $(ARGS)
+
 bench-frame: ## what frame, logs, metrics and tracing cost a request, beside OpenTelemetry's instrumentation
 	@$(BOOTSTRAP) bench
 	@.local/bench/bin/python -m tests.bench.bench_frame $(ARGS)
@@ -136,7 +167,7 @@ chaos-packages:
 	@$(BOOTSTRAP) chaos
 
 packages:
-	$(if $(filter-out local,$(STACK)),$(error STACK=$(STACK): only the stack 'local' can be started from here))
+	$(if $(filter-out auto local compose,$(STACK)),$(error STACK=$(STACK): there are auto, local and compose))
 	@$(BOOTSTRAP) $(PACKAGES)
 
 dev:

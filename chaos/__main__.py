@@ -53,7 +53,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     configure_logger(verbose=chosen.verbose)
     target = targets.chosen(chosen.target)
-    choices = Choices(chosen.seed, chosen.fault_seconds, chosen.warm_up_seconds)
+    choices = Choices(chosen.seed, chosen.fault_seconds, chosen.warm_up_seconds, chosen.orders_per_second)
     with alone(target, chosen.scenario):
         verdict, directory = run_scenario(chosen.scenario, target, choices, folder=chosen.folder)
     sys.stdout.write(f"{verdict.label}  {chosen.scenario}: {verdict.reason}\n{directory / 'report.html'}\n")
@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("scenario")
     choices(runner)
     runner.add_argument("--warm-up-seconds", type=_seconds, help="load before the fault; default: the experiment's own")
+    runner.add_argument("--orders-per-second", type=_rate, help="the load; default: the experiment's own")
     runner.add_argument("--folder", type=Path, default=definition.EXPERIMENTS, help="where experiments are")
     runner.add_argument("--verbose", action="store_true")
     several = command("gameday", gameday)
@@ -143,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     choices(planned)
     command("stop", stop)
     return parser
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 200:
+        raise argparse.ArgumentTypeError("from 0.1 to 200 a second")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -27,7 +27,7 @@ class Part(BaseModel):
 class Load(Part):
     """Orders that the experiment sends by itself. `attempts` counts the first one: 1 shows each answer as it came."""
 
-    orders_per_second: Annotated[float, Field(gt=0, le=200)] = 10.0
+    orders_per_second: Annotated[float, Field(gt=0, le=200)] = 6.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 1
     warm_up_seconds: Seconds = 5.0
     declining: Share = 0.03
@@ -144,12 +144,15 @@ class Abort(Part):
 
 
 class Recovery(Part):
-    """What counts as recovered, and how long it may take from the end of the fault."""
+    """What counts as recovered, and how long it may take from the end of the fault.
+
+    `breakers` are those that orders go through: one that nobody calls (`payment.status`) has no way to close.
+    """
 
     within_seconds: Seconds = 30.0
     success_at_least: Share = 0.99
     p99_at_most_seconds: Seconds = 1.5
-    breakers_closed: bool = True
+    breakers: tuple[str, ...] = ("payment", "inventory.*")
     settled: bool = True
 
 

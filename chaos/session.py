@@ -106,7 +106,9 @@ class Session:
         if not self._armed.is_set():
             return True
         limits: Abort = self.definition.abort
-        reason = breach(self.figures(limits.window_seconds), limits)
+        # What ended before the fault is not its doing.
+        since = time.time() - (self.recording.first("fault") or 0.0)
+        reason = breach(self.figures(min(limits.window_seconds, since)), limits)
         if not self.traffic.running:
             reason = "the load has ended: nobody sees what customers see"
         if reason and not self.breached:

@@ -99,7 +99,8 @@ def _each(service: str, replicas: int, put: Callable[[Replica], Any]) -> list[st
 
 def _programs(names: Sequence[str]) -> list[str]:
     target = current().target
-    return [program for name in names for program in ([each.name for each in target.replicas(name)] or [name])]
+    found = [program for name in names for program in ([each.name for each in target.replicas(name)] or [name])]
+    return list(dict.fromkeys(found))
 
 
 def _which(service: str, replicas: int) -> str:

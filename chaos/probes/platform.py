@@ -1,6 +1,8 @@
 """The platform as an operator sees it: programs, breakers, orders under way."""
 
 import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
 
 from chaos.definition import Recovery
 from chaos.session import Session, current
@@ -58,8 +60,7 @@ def not_recovered(session: Session, limits: Recovery) -> list[str]:
         missing.append("hardly any orders have ended")
     elif seen.success < limits.success_at_least or seen.p99 > limits.p99_at_most_seconds:
         missing.append(f"{seen.success:.0%} served, p99 {seen.p99:.1f} s")
-    if limits.breakers_closed:
-        missing += open_breakers(session)
+    missing += open_breakers(session, limits.breakers)
     if missing:
         return missing
     try:
@@ -68,7 +69,7 @@ def not_recovered(session: Session, limits: Recovery) -> list[str]:
         return [str(error)]
 
 
-def open_breakers(session: Session) -> list[str]:
+def open_breakers(session: Session, names: Sequence[str]) -> list[str]:
     """Breakers that are not closed, by what each replica showed last, if that was lately."""
     now = time.time()
     return [
@@ -77,6 +78,7 @@ def open_breakers(session: Session) -> list[str]:
         if series.name == "resilience4j_circuitbreaker_state"
         for labels in [dict(series.labels)]
         if labels.get("state") in ("open", "half_open", "forced_open")
+        and any(fnmatch(labels["name"], name) for name in names)
         and points[-1][1] == 1
         and points[-1][0] > now - _FRESH_SECONDS
     ]

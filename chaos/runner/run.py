@@ -23,14 +23,17 @@ from chaos.runner.verdict import Facts, Verdict, judge
 from chaos.session import Session
 from chaos.targets.target import Target, TargetError
 
+_END_SECONDS, _ASK_AGAIN_SECONDS = 20.0, 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the operator may choose. `fault_seconds` and `warm_up_seconds` are the experiment's own when None."""
+    """What the operator may choose. What is None is the experiment's own."""
 
     seed: int = 1
     fault_seconds: float | None = None
     warm_up_seconds: float | None = None
+    orders_per_second: float | None = None
 
 
 def run(name: str, target: Target, choices: Choices, *, folder: Path = definition.EXPERIMENTS) -> tuple[Verdict, Path]:
@@ -72,12 +75,9 @@ def run(name: str, target: Target, choices: Choices, *, folder: Path = definitio
 
 
 def _chosen(defined: Definition, choices: Choices) -> Definition:
-    changed: dict[str, Any] = {}
-    if choices.fault_seconds is not None:
-        changed["fault_seconds"] = choices.fault_seconds
-    if choices.warm_up_seconds is not None:
-        changed["load"] = defined.load.model_copy(update={"warm_up_seconds": choices.warm_up_seconds})
-    return defined.model_copy(update=changed)
+    asked = {"warm_up_seconds": choices.warm_up_seconds, "orders_per_second": choices.orders_per_second}
+    load = defined.load.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    return defined.model_copy(update={"load": load, "fault_seconds": choices.fault_seconds or defined.fault_seconds})
 
 
 def _experiment(experiment: dict[str, Any], under_way: Session) -> tuple[Facts, Mapping[str, Any]]:
@@ -130,11 +130,17 @@ def _probe(probe: Mapping[str, Any]) -> str:
 def _ended(under_way: Session) -> tuple[str, ...]:
     """End faults, wait until what was begun has settled, end the load; what still acts."""
     left: tuple[str, ...] = ()
-    try:
-        under_way.lift()
-        left = tuple(under_way.target.faults())
-    except TargetError as error:
-        left = (str(error),)
+    patience = time.monotonic() + _END_SECONDS
+    while True:
+        try:
+            under_way.lift()
+            left = tuple(under_way.target.faults())
+        except TargetError as error:
+            left = (str(error),)
+        # A process that is still stopping can only be started again when it has stopped.
+        if not left or time.monotonic() > patience:
+            break
+        time.sleep(_ASK_AGAIN_SECONDS)
     under_way.traffic.stop()
     _settle(under_way)
     control.end()

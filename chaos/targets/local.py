@@ -1,22 +1,28 @@
 """The local stack: processes under a supervisor on this machine."""
 
+import contextlib
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from chaos.targets.admin import Admin
-from chaos.targets.target import Addresses, Program, Replica, TargetError
+from chaos.targets.target import Addresses, Broker, Program, Replica, TargetError
 from infra.local.control import ControlError
 from infra.local.errors import StackError
+from infra.local.everywhere import end_everything
+from infra.local.faults import StackFaults
 from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
 from infra.local.settings import ROOT, SERVICES, service_named
 from infra.local.stack import LocalStack
+
+logger = logging.getLogger("chaostoolkit")
 
 _COMMAND_SECONDS = 60.0
 _ALIVE = frozenset({"RUNNING", "STOPPING"})
@@ -67,10 +73,8 @@ class Local:
 
     def unwell(self) -> Sequence[str]:
         """Programs that should run and are not ready."""
-        try:
+        with _told():
             return [f"{each.name}: {each.reason or each.state}" for each in self._stack.status() if not each.well]
-        except (StackError, ControlError) as error:
-            raise TargetError(str(error)) from error
 
     def scale(self, service: str, replicas: int) -> int:
         """Run so many replicas and wait until they are ready."""
@@ -79,10 +83,8 @@ class Local:
             raise TargetError(f"No service is called {service!r}.")
         before = len([name for name, each in self._services.items() if each == known and self._runs(name)])
         if before != replicas:
-            try:
+            with _told():
                 self._stack.scale(service, replicas)
-            except (StackError, ControlError) as error:
-                raise TargetError(str(error)) from error
         return before
 
     def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
@@ -90,39 +92,50 @@ class Local:
         self._admin.ask(replica, "POST", "/admin/faults", fault)
 
     def faults(self) -> Sequence[str]:
-        """In services, and the leases of the stack."""
-        listed = self._run("fault", "list").stdout.splitlines()
-        leases = [line.strip() for line in listed if line.strip() and not line.lower().startswith(("no ", "nothing"))]
-        return [*self._admin.faults(self.replicas()), *leases]
+        """In services, and the leases of the stack and of the mesh."""
+        with _told():
+            leases = StackFaults(self._stack).active()
+        shown = [f"{lease.kind} {lease.target}, {lease.seconds_left:.0f} s left" for lease in leases]
+        return [*self._admin.faults(self.replicas()), *shown]
 
     def pause(self, program: str, seconds: float) -> None:
         """SIGSTOP under a lease."""
-        self._run("fault", "pause", program, "--seconds", f"{seconds:g}")
+        with _told():
+            StackFaults(self._stack).pause(program, seconds)
 
     def stop(self, program: str, seconds: float) -> None:
         """Stopped under a lease."""
-        self._run("fault", "stop", program, "--seconds", f"{seconds:g}")
+        with _told():
+            StackFaults(self._stack).stop(program, seconds)
 
     def kill(self, program: str) -> None:
         """SIGKILL; the supervisor starts it again."""
-        try:
+        with _told():
             self._stack.kill(program, "KILL")
-        except (StackError, ControlError) as error:
-            raise TargetError(str(error)) from error
 
     def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
         """Envoy's fault filter under a lease."""
         words = [word for key, value in fault.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         self._run("fault", "mesh", service, *words, "--seconds", f"{seconds:g}")
 
+    def broker(self) -> Broker:
+        """The stack's NATS."""
+        return Broker(
+            self._environment["NATS_URL"],
+            self._environment["NATS_USER"],
+            self._stack.secret("operator", "nats_password"),
+        )
+
     def ask(self, replica: Replica, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """An admin route of a replica."""
         return self._admin.ask(replica, method, path, body)
 
     def clear(self) -> None:
-        """The services first: that is quick, and most faults are there."""
-        self._admin.clear(self.replicas())
-        self._run("fault", "clear", "--everywhere")
+        """End everything. A replica that cannot be asked is down or just starting: what it may have ends by itself."""
+        try:
+            end_everything(self._stack)
+        except StackError as error:
+            logger.warning("Not everything could be ended at once: %s", error.problem)
 
     def audit(self, answers: Path | None, report: Path, *, settled: bool) -> tuple[int, str]:
         """The auditor over the stack's three databases."""
@@ -143,10 +156,17 @@ class Local:
         return self._states().get(name, ("STOPPED", 0))[0] != "STOPPED"
 
     def _states(self) -> dict[str, tuple[str, int]]:
-        try:
+        with _told():
             return {name: (state.state, state.pid) for name, state in self._stack.control.programs().items()}
-        except ControlError as error:
-            raise TargetError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What the stack cannot do is a `TargetError`."""
+    try:
+        yield
+    except (StackError, ControlError) as error:
+        raise TargetError(str(error)) from error
 
 
 def _seen(state: str, pid: int) -> str:

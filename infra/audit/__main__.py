@@ -15,9 +15,6 @@ from infra.audit.reading import Urls, read
 from infra.audit.report import as_json, as_text
 from infra.audit.stock import STOCK
 from infra.audit.verdicts import judge
-from infra.local import sources
-from infra.local.errors import StackError
-from infra.local.operator import database_urls
 
 CLEAN, BROKEN, UNREADABLE = 0, 1, 2
 INVARIANTS = (*MONEY, *STOCK, *PROMISED)
@@ -41,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(as_text(verdicts))
         if chosen.json:
             chosen.json.write_text(as_json(verdicts), encoding="utf-8")
-    except (Unreadable, BadAnswers, StackError, OSError) as error:
+    except (Unreadable, BadAnswers, OSError) as error:
         sys.stderr.write(f"audit: {error}\n")
         return UNREADABLE
     return CLEAN if all(verdict.holds for verdict in verdicts) else BROKEN
@@ -54,10 +51,21 @@ def _url(service: str, given: str | None, environ: Mapping[str, str]) -> str:
         return url
     if file := environ.get(f"{name}_FILE"):
         return Path(file).read_text(encoding="utf-8").strip()
+    return _url_of_the_stack(service)
+
+
+def _url_of_the_stack(service: str) -> str:
+    # Imported here: in a container the auditor has its addresses from the environment, and no stack to ask.
+    from infra.local import sources
+    from infra.local.errors import StackError
+    from infra.local.operator import database_urls
+
     try:
         return database_urls(sources.load())[service]
     except FileNotFoundError:
         raise Unreadable(service, "the local stack was never started", f"make up, or give --{service} URL") from None
+    except StackError as error:
+        raise Unreadable(service, error.problem, error.mend or f"give --{service} URL") from error
 
 
 def _parser() -> argparse.ArgumentParser:

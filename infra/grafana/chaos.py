@@ -11,7 +11,21 @@ from infra.grafana.expressions import (
     latencies,
 )
 from infra.grafana.pages import Annotation, Page, Section, posted_annotations
-from infra.grafana.panels import GREEN, ORANGE, PURPLE, RED, YELLOW, About, Query, lines, number, states, zero
+from infra.grafana.panels import (
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    UNKNOWN,
+    YELLOW,
+    About,
+    Query,
+    lines,
+    number,
+    states,
+    unknown,
+    zero,
+)
 from infra.grafana.sources import RATE
 
 _EACH_FAULT = "sum by (kind, service, instance) (faults_active)"
@@ -21,9 +35,13 @@ _BROKEN = Section(
     "What is broken on purpose",
     (
         states(
-            About("Experiment", "The scenario that the chaos runner is going through.", "none"),
-            Query(zero("max by (scenario) (chaos_experiment_active)", scenario="none"), "{{scenario}}"),
-            words={0: ("not running", GREEN), 1: ("running", PURPLE)},
+            About(
+                "Experiment",
+                "The scenario that is gone through, where the runner tells Prometheus; else look at the marks.",
+                "none",
+            ),
+            Query(unknown("max by (scenario) (chaos_experiment_active)", scenario="scenario"), "{{scenario}}"),
+            words=UNKNOWN | {0: ("over", GREEN), 1: ("running", PURPLE)},
         ),
         states(
             About("Faults", "Faults that each replica has now; they end by themselves.", "none"),

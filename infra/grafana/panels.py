@@ -24,7 +24,7 @@ from infra.grafana.sources import PROMETHEUS, runbook_path
 Builder = TypeVar("Builder", timeseries.Panel, stat.Panel, statetimeline.Panel, bargauge.Panel, table.Panel)
 
 GREEN, YELLOW, ORANGE, RED, PURPLE, GREY = "green", "yellow", "orange", "red", "purple", "#808080"
-UNKNOWN = {-1.0: ("unknown", GREY)}
+UNKNOWN: dict[float, tuple[str, str]] = {-1: ("unknown", GREY)}
 """The mapping for queries that say -1 where nothing can be known."""
 
 Steps = Sequence[tuple[float, str]]

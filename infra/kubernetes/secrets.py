@@ -19,6 +19,7 @@ from infra.local.settings import MODULES
 from infra.local.state import StateDirectory
 
 NAMESPACE = "holdfast"
+BROKERS = tuple(f"nats-{number}.nats-peers" for number in range(3))
 DATABASE_URL = "postgresql+asyncpg://{service}:{password}@postgres:5432/{service}"
 
 # No otlp_token: the collector knows its senders by the mesh's certificates. Inventory has no business with the broker.
@@ -38,7 +39,8 @@ _BROKER_USERS = ("order", "payment", local.OPERATOR)
 
 def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
     """All Secrets, name -> key -> value. `{service}` and `{password}` in the address are filled in for each service."""
-    passwords = {module: chance.token_urlsafe(32) for module in (*MODULES, "postgres")}
+    roles = (*MODULES, "auditor", "postgres")
+    passwords = {f"{role}_password": chance.token_urlsafe(32) for role in roles}
     with tempfile.TemporaryDirectory() as directory:
         state = StateDirectory(Path(directory) / "state")
         state.create()
@@ -46,16 +48,22 @@ def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
         made = {holder: {key: local.read(state, holder, key) for key in keys} for holder, keys in _HELD.items()}
         broker = {user: local.read(state, user, "nats_password") for user in _BROKER_USERS}
     for module in MODULES:
-        made[module]["database_url"] = database_url.format(service=module, password=passwords[module])
-    route = {"user": "nats", "password": chance.token_urlsafe(32), "timeout": 5}
+        made[module]["database_url"] = database_url.format(service=module, password=passwords[f"{module}_password"])
     made["nats-auth"] = {
         # JSON is valid in the server's own format, so quoting is JSON's
         "users.conf": f"authorization: {json.dumps(nats.authorization(broker), indent=2)}\n",
-        "cluster.conf": f"authorization: {json.dumps(route, indent=2)}\n",
+        "cluster.conf": _cluster(chance.token_urlsafe(32)),
     }
     made["postgres"] = passwords
     made["operator"] = {"admin_token": made["order"]["admin_token"], "nats_password": broker[local.OPERATOR]}
     return made
+
+
+def _cluster(password: str) -> str:
+    # a server shows its peers the password that stands in their address, not the one that it asks for itself
+    routes = [f"nats://nats:{password}@{server}:6222" for server in BROKERS]
+    login = {"user": "nats", "password": password, "timeout": 5}
+    return f"authorization: {json.dumps(login, indent=2)}\nroutes: {json.dumps(routes, indent=2)}\n"
 
 
 def manifests(made: Mapping[str, Mapping[str, str]]) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from infra.local import logs, show, sources
+from infra.local import fault_commands, logs, show, sources
 from infra.local.errors import SettingsError, StackError
 from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
@@ -162,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     killer.add_argument("name", help="a program or a service")
     killer.add_argument("signal", nargs="?", default="KILL", help="KILL (default), TERM, STOP, CONT, ...")
     command("reset", reset).add_argument("--yes", action="store_true", help="do not ask")
+    fault_commands.add(command)
     command("env", environment)
     command("exec", execute).add_argument("command", nargs=argparse.REMAINDER)
     return parser

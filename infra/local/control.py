@@ -83,6 +83,10 @@ class Control:
         """Send a signal to a program's process."""
         self._call("supervisor.signalProcess", name, signal)
 
+    def notify(self, text: str) -> None:
+        """Tell the reviver something: it looks at the leases then."""
+        self._call("supervisor.sendRemoteCommEvent", "holdfast", text)
+
     def shutdown(self) -> None:
         """Stop everything and end the supervisor; returns at once."""
         self._call("supervisor.shutdown")

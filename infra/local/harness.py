@@ -14,6 +14,8 @@ from infra.local.stack import LocalStack
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 on Linux).
 _LOWEST, _HIGHEST = 15_000, 32_000
+# Tests of others may have the machine.
+_READY_SECONDS = 150.0
 _INFRASTRUCTURE = (
     "nats_port",
     "nats_monitor_port",
@@ -44,15 +46,9 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
         first = chooser.randrange(_LOWEST, _HIGHEST - count)
         if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
             chosen = _lay_out(first, wanted)
-            return sources.load(
-                Path("/nonexistent"),
-                **(
-                    wanted
-                    | {"state_dir": directory, "prometheus": "off", "mesh": os.environ.get(MESH) or "envoy"}
-                    | chosen
-                    | overrides
-                ),
-            )
+            mesh = os.environ.get(MESH) or "envoy"
+            usual = {"state_dir": directory, "prometheus": "off", "mesh": mesh, "ready_timeout": _READY_SECONDS}
+            return sources.load(Path("/nonexistent"), **(wanted | usual | chosen | overrides))
     raise StackError(f"No {count} free ports in a row were found.")
 
 

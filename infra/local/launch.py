@@ -11,6 +11,7 @@ import psutil
 from infra.local import databases, envoy, health, nats, ports, postgres, processes, prometheus, secrets, supervisor
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError, ProgramState
 from infra.local.errors import StackError
+from infra.local.leases import Keeper, Leases
 from infra.local.logs import last_lines
 from infra.local.programs import Program
 from infra.local.remembered import differences, remember
@@ -37,12 +38,18 @@ class Launcher:
         """The supervisor."""
         return Control(self._state.socket())
 
+    @property
+    def keeper(self) -> Keeper:
+        """Ends faults on purpose."""
+        return Keeper(Leases(self._state.faults), self.control)
+
     def start_supervisor(self) -> None:
         """Generate what the programs need and start the supervisor, which starts the infrastructure.
 
         Raises:
             StackError: a port is taken, or the supervisor or Postgres could not be set up.
         """
+        self.keeper.release()
         self._end_leftovers()
         ports.refuse_taken(self._settings)
         if self._settings.mesh == "envoy" and not envoy.available():
@@ -126,10 +133,11 @@ class Launcher:
             raise StackError(self._explain(reasons), "All of its log: make logs SERVICE=<program>; then make up again.")
 
     def stop(self, names: list[str]) -> None:
-        """Stop programs at the same time and wait for their end."""
+        """Stop programs at the same time and wait for their end. Faults on purpose end with them."""
+        self.keeper.release(names)
         for name in names:
             with contextlib.suppress(ControlError):  # it does not run
-                # Drills stop processes with SIGSTOP, and what is stopped cannot answer SIGTERM.
+                # A drill may have stopped it with SIGSTOP, and what is stopped cannot answer SIGTERM.
                 self.control.signal(name, "CONT")
             self.control.stop(name)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -144,6 +152,7 @@ class Launcher:
         Raises:
             StackError: a process does not end even by SIGKILL.
         """
+        self.keeper.release()
         if self.control.running():
             for part in ("services", "infrastructure"):
                 names = [program.name for program in self._programs if bool(program.service) == (part == "services")]

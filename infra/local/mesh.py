@@ -6,13 +6,14 @@ nothing.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from infra.envoy.admin import Admin, AdminError
 from infra.envoy.topology import CLUSTERS
 from infra.local import envoy
-from infra.local.control import Control
+from infra.local.control import Control, ProgramState
 from infra.local.errors import StackError
+from infra.local.leases import STOP, Leases
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings, Service
 from infra.local.state import StateDirectory
@@ -44,7 +45,7 @@ class Mesh:
             return
         states = Control(self._state.socket()).programs()
         known = [program for program in self._replicas if program.name in states]
-        self._publish([program for program in known if states[program.name].state != "STOPPED"])
+        self._publish(self._wanted(known, states))
         self._wait([program for program in known if states[program.name].alive])
 
     def withdraw(self, leaving: Collection[Program]) -> None:
@@ -57,7 +58,7 @@ class Mesh:
             return
         states = Control(self._state.socket()).programs()
         staying = [program for program in self._replicas if program.name in states and program.port not in ports]
-        self._publish([program for program in staying if states[program.name].state != "STOPPED"])
+        self._publish(self._wanted(staying, states))
         deadline = time.monotonic() + _LEAVE_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -91,6 +92,11 @@ class Mesh:
     def _in_flight(self) -> int:
         names = ("edge", "payment", "payment-v2", "inventory")
         return sum(self._admin.counter(f"http.{name}.downstream_rq_active") for name in names)
+
+    def _wanted(self, among: list[Program], states: Mapping[str, ProgramState]) -> list[Program]:
+        """Those that should run: what a fault on purpose has stopped comes back by itself, and nobody tells Envoy."""
+        coming = {lease.target for lease in Leases(self._state.faults).all() if lease.kind == STOP}
+        return [each for each in among if states[each.name].state != "STOPPED" or each.name in coming]
 
     def _publish(self, wanted: list[Program]) -> None:
         for cluster in CLUSTERS:

@@ -79,6 +79,14 @@ def _signal(process: psutil.Process, *, terminate: bool) -> None:
         pass  # it ended by itself meanwhile: what was wanted
 
 
+def family(pid: int) -> tuple[int, ...]:
+    """Process ids of a process and of all its children; of itself alone when it is gone."""
+    try:
+        return pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return (pid,)
+
+
 def ancestors(process: psutil.Process) -> set[int]:
     """Process ids of a process's parents; empty when it is gone."""
     try:

@@ -103,6 +103,7 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
         "NATS_URL": nats.url(settings),
         "PROMETHEUS_URL": prometheus.url(settings),
         "SECRETS_DIR": str(state.secrets / service.module),
+        "FAULT_INJECTION": settings.fault_injection,
         **_common_environment(settings),
         **control_room.senders_environment(settings),
     }

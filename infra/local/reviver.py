@@ -4,6 +4,8 @@ An event listener under the supervisor (its protocol: http://supervisord.org/eve
 immediate, so that a drill shows recovery and not waiting; each further end soon after a start doubles the wait up to a
 bound, for ever: a program that is killed a thousand times is started a thousand times. A program that ended with exit
 code 78 has said that its configuration is wrong, and is left alone until somebody starts it.
+
+It also ends the faults on purpose whose time is over (`leases.py`), those too that ended while it was away itself.
 """
 
 import json
@@ -17,6 +19,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError
+from infra.local.leases import Keeper, Leases
+
+_TOLD = "REMOTE_COMMUNICATION"
+"""The event by which a command says that there is a new lease."""
+
+EVENTS = (*(f"PROCESS_STATE_{state}" for state in ("EXITED", "FATAL", "STOPPED", "RUNNING")), _TOLD)
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
@@ -102,6 +110,8 @@ class Reviver:
 
     def handle(self, event: str, name: str) -> None:
         """One event of the supervisor about one program."""
+        if event == _TOLD:
+            return  # the leases are looked at after every event
         if event == "PROCESS_STATE_RUNNING":
             self.policy.started(name, self._clock())
         elif event == "PROCESS_STATE_STOPPED":
@@ -138,16 +148,17 @@ class Reviver:
         return None if due is None else max(0.0, due - self._clock())
 
 
-def main(socket: str, record: str) -> None:
+def main(socket: str, record: str, leases: str) -> None:
     """Serve events from standard input until it closes."""
-    reviver = Reviver(Control(Path(socket)), Path(record))
+    control = Control(Path(socket))
+    reviver, keeper = Reviver(control, Path(record)), Keeper(Leases(Path(leases)), control)
     reviver.catch_up()
     incoming = sys.stdin.buffer
     with selectors.DefaultSelector() as selector:
         selector.register(incoming.fileno(), selectors.EVENT_READ)
         _say("READY\n")
         while True:
-            if selector.select(reviver.timeout()):
+            if selector.select(_earlier(reviver.timeout(), keeper.timeout())):
                 event = _read_event(incoming)
                 if event is None:
                     return
@@ -158,10 +169,16 @@ def main(socket: str, record: str) -> None:
                 except ControlError as error:
                     _log(str(error))
                 _say("READY\n")
+            for failure in keeper.end_due():
+                _log(failure)
             try:
                 reviver.start_due()
             except ControlError as error:
                 _log(str(error))
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
 def _read_event(incoming: BinaryIO) -> tuple[str, str] | None:
@@ -179,8 +196,8 @@ def _read_event(incoming: BinaryIO) -> tuple[str, str] | None:
         if not chunk:
             return None
         payload += chunk
-    body = dict(pair.split(":", 1) for pair in payload.decode().split())
-    return header["eventname"], body["processname"]
+    body = dict(pair.split(":", 1) for pair in payload.decode().split() if ":" in pair)
+    return header["eventname"], body.get("processname", "")
 
 
 def _say(text: str) -> None:
@@ -194,4 +211,4 @@ def _log(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -104,6 +104,8 @@ class LocalSettings(BaseSettings):
     replica_port_payment_v2: Port = 8121
     replica_port_inventory: Port = 8131
 
+    fault_injection: Literal["on", "off"] = "on"
+
     mesh: Literal["envoy", "off"] = "envoy"
     envoy_stats_port: Port = 9902
 

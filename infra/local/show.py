@@ -10,6 +10,7 @@ from rich.text import Text
 
 from infra.local import envoy
 from infra.local.errors import StackError
+from infra.local.faults import Fault
 from infra.local.logs import Line
 from infra.local.processes import holds
 from infra.local.prometheus import TOOLS
@@ -40,6 +41,14 @@ def failure(error: StackError) -> None:
         errors.print(Text(error.mend), soft_wrap=True)
 
 
+def faults(listed: list[Fault]) -> None:
+    """The faults on purpose that are not over."""
+    table = Table("ID", "KIND", "TARGET", "SECONDS LEFT", box=None, pad_edge=False)
+    for fault in listed:
+        table.add_row(fault.id, fault.kind, fault.target, f"{fault.seconds_left:g}")
+    console.print(table)
+
+
 def addresses(stack: LocalStack, seconds: float) -> None:
     """Where everything is, and an order to place."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -66,8 +75,13 @@ def addresses(stack: LocalStack, seconds: float) -> None:
 
 def order_command(stack: LocalStack) -> str:
     """A shell command that places a real order."""
+    return place_an_order(_local(stack.url("order")))
+
+
+def place_an_order(base: str) -> str:
+    """A shell command that places a real order at a base address."""
     return (
-        f"curl -sS -X POST {_local(stack.url('order'))}/orders -H 'content-type: application/json' "
+        f"curl -sS -X POST {base}/orders -H 'content-type: application/json' "
         f"""-H "Idempotency-Key: $(uuidgen || date +%s)" -d '{json.dumps(_ORDER)}'"""
     )
 

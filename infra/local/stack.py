@@ -79,6 +79,7 @@ class LocalStack:
         with self.state.lock("up"):
             if self.running():
                 self._launcher.refuse_other_settings()
+                self._launcher.keeper.end_all()
             else:
                 self._launcher.start_supervisor()
             self._monitoring.begin_fetching()
@@ -233,6 +234,11 @@ class LocalStack:
         self._require_running()
         states = self.control.programs()
         return {program.name: states[program.name].pid for program in self._named(name) if states[program.name].alive}
+
+    def running_replicas(self) -> list[Program]:
+        """The replicas of the services that have a process now."""
+        states = self.control.programs()
+        return [program for program in self._programs if program.service and states[program.name].alive]
 
     def url(self, name: str) -> str:
         """Base address of a service (`payment`), of one replica (`payment-2`), or of a part of the infrastructure.

@@ -46,6 +46,11 @@ class StateDirectory:
         return self.path / "secrets"
 
     @property
+    def faults(self) -> Path:
+        """One file a fault on purpose that is not over."""
+        return self.path / "faults"
+
+    @property
     def tag(self) -> Path:
         """The file that proves that a directory is a stack's: nothing is deleted where it is missing."""
         return self.path / "holdfast-stack"

@@ -16,11 +16,12 @@ from pathlib import Path
 from infra.local.control import Control
 from infra.local.errors import StackError
 from infra.local.programs import Program, base_environment
+from infra.local.reviver import EVENTS
 from infra.local.settings import ROOT, LocalSettings
 from infra.local.state import StateDirectory
 
 _LOG_BACKUPS = 2
-_START_SECONDS = 15.0
+_START_SECONDS = 45.0
 
 
 def write_configuration(settings: LocalSettings, state: StateDirectory, programs: list[Program]) -> Path:
@@ -67,7 +68,7 @@ def start(state: StateDirectory, configuration: Path) -> None:
     """Start the supervisor as a daemon and wait until it answers.
 
     Raises:
-        StackError: it refused its configuration or did not answer within 15 s.
+        StackError: it refused its configuration or did not answer within 45 s.
     """
     done = subprocess.run(  # noqa: S603 - our own interpreter, our own file
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
@@ -117,13 +118,14 @@ def _program(settings: LocalSettings, state: StateDirectory, program: Program) -
 
 
 def _reviver(state: StateDirectory, socket: Path) -> str:
-    words = [sys.executable, "-m", "infra.local.reviver", str(socket), str(state.run / "restarts.json")]
+    paths = (socket, state.run / "restarts.json", state.faults)
+    words = [sys.executable, "-m", "infra.local.reviver", *map(str, paths)]
     return _section(
         "eventlistener:reviver",
         {
             "command": _escaped(shlex.join(words)),
             "directory": _literal(ROOT),
-            "events": "PROCESS_STATE_EXITED,PROCESS_STATE_FATAL,PROCESS_STATE_STOPPED,PROCESS_STATE_RUNNING",
+            "events": ",".join(EVENTS),
             "buffer_size": 256,
             "autostart": "true",
             # Nobody revives the reviver but the supervisor itself, so here it must never give up.

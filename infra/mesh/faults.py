@@ -28,6 +28,11 @@ class Route:
         """The runtime key of one of the fault's numbers on this route."""
         return f"fault.{self.service}.{self.path.strip('/').replace('/', '-') or 'rest'}.{name}"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All runtime keys of the route's fault."""
+        return tuple(self.key(name) for name in _KEYS)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -103,7 +108,7 @@ def clear(socket: Path, *which: Route) -> None:
         infra.envoy.admin.AdminError: Envoy does not answer.
     """
     # An empty value takes a key out of the runtime.
-    Admin(socket).modify_runtime({route.key(name): "" for route in which or routes() for name in _KEYS})
+    Admin(socket).modify_runtime({key: "" for route in which or routes() for key in route.keys})
 
 
 def current(socket: Path) -> list[Fault]:

@@ -17,7 +17,6 @@ from services.inventory.settings import InventorySettings
 from services.inventory.stock import Stock
 from shared.chassis.admission import Priority
 from shared.chassis.app import Chassis, build_app
-from shared.chassis.clock import SystemClock
 
 VERSION = "0.1.0"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -42,7 +41,7 @@ def create_app(settings: InventorySettings) -> FastAPI:
         title="Holdfast inventory",
         description=__doc__ or "",
     )
-    clock = SystemClock()
+    clock = chassis.clock
     metrics = InventoryMetrics(chassis.metrics)
     stock = Stock(chassis.database, clock)
     catalogue = Catalogue(chassis.database)

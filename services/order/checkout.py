@@ -8,7 +8,6 @@ recovery after a kill, and by the message that a payment was settled.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
@@ -25,12 +24,11 @@ from services.order.payment_client import (
 )
 from services.order.states import State
 from shared.chassis.clock import Clock, milliseconds
-from shared.telemetry import operation, record_error
+from shared.telemetry import operation, record_error, remark
 
 CHARGE_SUBJECT = "payments.requested"
 _FIRST_WAIT_MS, _MAX_WAIT_MS = 500, 5_000
 
-log = structlog.get_logger()
 tracer = trace.get_tracer("holdfast.order")
 
 
@@ -72,7 +70,7 @@ class Checkout:
             try:
                 order = await step(order)
             except (*UNAVAILABLE, UpstreamRefused) as error:
-                log.info("order waits", order_id=order.id, state=order.state, error=type(error).__name__)
+                remark("order waits", order_id=order.id, state=order.state, error=type(error).__name__)
                 return await self._orders.postpone(order, self._backoff_ms(order))
             if order.state is before:
                 return order
@@ -133,7 +131,7 @@ class Checkout:
                 return await self._cancel(
                     order, State.FAILED, detail, answer=inventory_unavailable(), idempotency_key=None
                 )
-            span.add_event("Inventory reserved")
+        trace.get_current_span().add_event("Inventory reserved")
         return await self._orders.advance(order, State.CHARGING, "stock is held, card to be charged", charge_begun=1)
 
     async def _reject(self, order: Order, refused: HoldRefused) -> Order:
@@ -146,11 +144,10 @@ class Checkout:
     async def _charge(self, order: Order) -> Order:
         with operation(tracer, "processPayment") as span:
             outcome = await self._payment.process_payment(order)
-            span.add_event(
-                "Payment processed", {"status": outcome.status, "transactionId": outcome.transaction_id or ""}
-            )
             if outcome.status is PaymentStatus.PENDING:
                 span.set_status(StatusCode.ERROR, f"payment is queued: {outcome.reason}")
+        about = {"status": outcome.status, "transactionId": outcome.transaction_id or ""}
+        trace.get_current_span().add_event("Payment processed", about)
         match outcome.status:
             case PaymentStatus.CAPTURED:
                 return await self._paid(order, outcome)

@@ -11,14 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from services.order.downstream import Answer, ServiceClient, UpstreamUnavailable
 from services.order.orders import Order
 from shared.resilience import DeadlineExceeded, Registry, ResilienceError
-
-log = structlog.get_logger()
+from shared.telemetry import remark
 
 UNAVAILABLE = (ResilienceError, UpstreamUnavailable, httpx.TransportError, TimeoutError)
 """What may come out of a guarded call when the other side did not answer in time, or at all."""
@@ -130,7 +128,7 @@ class PaymentServiceClient:
     def _count_fallback(self, event: str, error: BaseException) -> None:
         self._failure.inc()
         self._fallback.inc()
-        log.info(event, error=type(error).__name__, reason=str(error))
+        remark(event, error=type(error).__name__, reason=str(error))
 
 
 def charge_request(order: Order) -> dict[str, Any]:

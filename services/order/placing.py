@@ -79,7 +79,8 @@ class Placing:
         items = [{**item.model_dump(), "unit_price": quote.unit_prices[item.sku]} for item in wanted.items]
         order_id = new_id("ord")
         structlog.contextvars.bind_contextvars(order_id=order_id)
-        trace.get_current_span().set_attribute("order.id", order_id)
+        amount = sum(item["unit_price"] * item["quantity"] for item in items)
+        trace.get_current_span().set_attributes({"order.id": order_id, "order.amount": amount})
         number = wanted.payment_method.number
         return await self._orders.begin(
             {
@@ -88,7 +89,7 @@ class Placing:
                 "fingerprint": fingerprint,
                 "customer": wanted.customer,
                 "currency": wanted.currency,
-                "total_amount": sum(item["unit_price"] * item["quantity"] for item in items),
+                "total_amount": amount,
                 "items": items,
                 "card_last4": number.get_secret_value()[-4:],
                 "sealed_card": self._sealer.seal(number),

@@ -23,7 +23,7 @@ from services.order.settings import OrderSettings
 from services.order.settlements import Settlements
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
-from shared.chassis.clock import SystemClock
+from shared.chassis.faults.transport import BreakableTransport
 from shared.messaging import Broker, Limits, NatsTransitionStore, Outbox, Worker
 from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
@@ -45,7 +45,7 @@ class Service:
 
     def __init__(self, settings: OrderSettings, chassis: Chassis) -> None:
         self.settings, self.chassis = settings, chassis
-        self.clock = SystemClock()
+        self.clock = chassis.clock
         self.registry = Registry.from_file(settings.resilience_file)
         self.registry.subscribe(add_span_event, *NOTEWORTHY)
         self.doorkeeper = self.registry.pipeline("order.checkout")
@@ -57,7 +57,7 @@ class Service:
             name=settings.instance,
             limits=Limits(replicas=settings.nats_replicas),
         )
-        self.outbox = Outbox(chassis.database, tables.outbox, self.broker, registry=chassis.metrics)
+        self.outbox = Outbox(chassis.database, tables.outbox, self.broker, clock=self.clock, registry=chassis.metrics)
         self.metrics = OrderMetrics(chassis.metrics)
         self.calls = CallMetrics(chassis.metrics)
         lease_ms = int(settings.lease_seconds * 1000)
@@ -114,10 +114,13 @@ class Service:
             subject="payments.settled",
             handler=Settlements(self.orders, self.checkout).handle,
             concurrency=_SETTLEMENTS_AT_ONCE,
+            clock=self.clock,
             registry=self.chassis.metrics,
         )
         background.add("settlements", settlements.run)
 
     def _client(self, service: str, url: str, transport: httpx.AsyncBaseTransport) -> ServiceClient:
         key = getattr(self.settings, f"order_to_{service}_key")
-        return ServiceClient(service, url, TokenSigner("order", service, key), transport, self.calls.edge(service))
+        signer = TokenSigner("order", service, key, now=self.clock.now)
+        breakable = BreakableTransport(transport, service, self.chassis.faults.network)
+        return ServiceClient(service, url, signer, breakable, self.calls.edge(service))

@@ -19,7 +19,7 @@ from services.payment.records import PaymentRecords
 from services.payment.sealing import CardOpener
 from services.payment.settings import PaymentSettings
 from shared.chassis.app import Chassis, build_app
-from shared.chassis.clock import Clock, SystemClock
+from shared.chassis.clock import Clock
 from shared.messaging import Broker, Limits, RedeliveryPolicy, Worker
 
 VERSION = "1.0.0"
@@ -33,10 +33,10 @@ _DESCRIPTION = (
 
 def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> FastAPI:
     """The payment service as an ASGI application."""
-    clock = clock or SystemClock()
     chassis = Chassis(
         settings, version=VERSION, migrations=MIGRATIONS, title="Holdfast payment", description=_DESCRIPTION
     )
+    clock = clock or chassis.clock
     switch = BehaviourSwitch(settings.behaviour())
     random = Random(settings.card_network_seed)  # noqa: S311 - latencies, not secrets
     network = SimulatedCardNetwork(chassis.database, clock, switch, random)
@@ -53,7 +53,7 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
         limits=Limits(replicas=settings.nats_replicas),
     )
     if broker.configured:
-        _work_off_the_queue(chassis, settings, broker, QueueWorker(payments, opener, broker))
+        _work_off_the_queue(chassis, settings, broker, QueueWorker(payments, opener, broker), clock)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -76,7 +76,9 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     return app
 
 
-def _work_off_the_queue(chassis: Chassis, settings: PaymentSettings, broker: Broker, queue: QueueWorker) -> None:
+def _work_off_the_queue(
+    chassis: Chassis, settings: PaymentSettings, broker: Broker, queue: QueueWorker, clock: Clock
+) -> None:
     worker = Worker(
         broker,
         stream=STREAM,
@@ -90,6 +92,7 @@ def _work_off_the_queue(chassis: Chassis, settings: PaymentSettings, broker: Bro
             max_wait=settings.worker_max_wait_seconds,
         ),
         concurrency=settings.worker_concurrency,
+        clock=clock,
         registry=chassis.metrics,
     )
 

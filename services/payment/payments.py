@@ -5,14 +5,14 @@ payment has not moved on meanwhile. A process killed between any two leaves a pa
 the same call again runs the remaining steps. So do two calls at the same time, and both find the same result.
 """
 
-import structlog
+import logging
+
 from prometheus_client import CollectorRegistry, Counter
 
 from services.payment.card_network import NetworkUnavailable
 from services.payment.gateway import Gateway
 from services.payment.records import Charge, Payment, PaymentRecords, State
-
-log = structlog.get_logger()
+from shared.telemetry import remark
 
 
 class PaymentConflict(Exception):
@@ -60,7 +60,7 @@ class Payments:
             answer = await self._gateway.charge(charge.payment_key, charge.amount, charge.currency, charge.card)
         except NetworkUnavailable as error:
             self._outcomes.labels("unavailable").inc()
-            log.warning("card network unavailable", call="charge", payment_key=charge.payment_key, reason=str(error))
+            _remark_unavailable("charge", charge.payment_key, error)
             raise
         payment, changed = await self._records.settle(charge.payment_key, answer)
         self._count_settled(payment, changed=changed)
@@ -80,12 +80,12 @@ class Payments:
             answer = await self._gateway.refund(payment_key)
         except NetworkUnavailable as error:
             self._refunds.labels("unavailable").inc()
-            log.warning("card network unavailable", call="refund", payment_key=payment_key, reason=str(error))
+            _remark_unavailable("refund", payment_key, error)
             raise
         payment, changed = await self._records.settle_refund(payment_key, answer)
         self._refunds.labels(payment.state.lower() if changed else "repeated").inc()
         if changed:
-            log.info("payment refunded", payment_key=payment_key, state=payment.state, amount=payment.refunded_amount)
+            remark("payment refunded", payment_key=payment_key, state=payment.state, amount=payment.refunded_amount)
         return payment
 
     async def by_key(self, payment_key: str) -> Payment | None:
@@ -103,4 +103,8 @@ class Payments:
         self._outcomes.labels(payment.state.lower()).inc()
         if payment.state is State.CAPTURED:
             self._captured.labels(payment.currency).inc(payment.amount or 0)
-        log.info("payment settled", payment_key=payment.payment_key, state=payment.state, code=payment.decline_code)
+        remark("payment settled", payment_key=payment.payment_key, state=payment.state, code=payment.decline_code)
+
+
+def _remark_unavailable(call: str, payment_key: str, error: NetworkUnavailable) -> None:
+    remark("card network unavailable", level=logging.WARNING, call=call, payment_key=payment_key, reason=str(error))

@@ -1,5 +1,6 @@
 """The application frame: what is the same in every service, in the order in which it starts and stops."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,13 +17,17 @@ from starlette.exceptions import HTTPException
 
 from shared.chassis.admission import Admission, Priorities, Priority, is_operation
 from shared.chassis.background import Background
+from shared.chassis.clock import Clock
 from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.faults import Faults
+from shared.chassis.faults.admin import faults_admin
 from shared.chassis.frame import Frame
 from shared.chassis.health import Health
 from shared.chassis.metrics import RequestMetrics, expose
 from shared.chassis.migrations import migrate, require_migrated
 from shared.chassis.problems import COMMON, Problem, answer_invalid, answer_problem
 from shared.chassis.settings import ServiceSettings
+from shared.telemetry import remark
 
 log = structlog.get_logger()
 
@@ -41,6 +46,8 @@ class Chassis:
         self.start_failure: Exception | None = None
         self.metrics = CollectorRegistry()
         self.database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
+        self.faults = Faults(self.metrics, self.database, allowed=settings.fault_injection == "on")
+        self.clock: Clock = self.faults.clock
         self.health = Health()
         self.background = Background(self.metrics)
         self.admission = Admission(settings.max_requests, self.metrics)
@@ -88,11 +95,14 @@ def build_app(
         admission=chassis.admission,
         priorities=Priorities(priorities or {}),
         metrics=RequestMetrics(chassis.settings.service, chassis.metrics),
+        faults=chassis.faults.http,
         max_body_bytes=chassis.settings.max_body_bytes,
         request_seconds=chassis.settings.request_seconds,
     )
     expose(app, chassis.settings.service, chassis.database, chassis.metrics)
     app.include_router(_operations(chassis))
+    if chassis.settings.fault_injection == "on":
+        app.include_router(faults_admin(chassis.faults, chassis.settings.instance))
     for router in routers:
         app.include_router(router)
     return app
@@ -113,6 +123,7 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
                     yield
                 finally:
                     chassis.health.draining = True
+                    await chassis.faults.close()
                     await chassis.background.stop()
         except Exception as error:
             if not chassis.health.started:
@@ -158,6 +169,6 @@ def _is_operation(scope: Any) -> bool:
 
 
 async def _answer_database_unavailable(request: Any, error: Exception) -> Response:
-    log.warning("database unavailable", reason=str(error)[:200])
+    remark("database unavailable", level=logging.WARNING, reason=str(error)[:200])
     problem = Problem(503, "database-unavailable", "Database unavailable", headers={"Retry-After": "1"})
     return problem.response(request.scope["path"])

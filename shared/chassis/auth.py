@@ -106,7 +106,8 @@ def _verifier(request: Request, issuer: str) -> TokenVerifier:
     if issuer not in verifiers:
         settings = request.app.state.chassis.settings
         key: SecretStr = getattr(settings, f"{issuer}_to_{settings.service}_key")
-        verifiers[issuer] = TokenVerifier(issuer, settings.service, key)
+        clock = request.app.state.chassis.clock
+        verifiers[issuer] = TokenVerifier(issuer, settings.service, key, now=clock.now)
     return verifiers[issuer]
 
 

@@ -6,13 +6,14 @@ write lock fairly, in memory, instead of polling the file for it, and only other
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 import orjson
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -29,6 +30,9 @@ SQLITE_BUSY_SECONDS = 5.0
 
 _CLOSE_SECONDS = 2.0
 
+spared: ContextVar[bool] = ContextVar("spared", default=False)
+"""Whether the statements under way are those of a health check, which faults on purpose leave alone."""
+
 T = TypeVar("T")
 
 _JSON: dict[str, Any] = {
@@ -36,7 +40,7 @@ _JSON: dict[str, Any] = {
     "json_deserializer": orjson.loads,
 }
 
-__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseUnavailable"]
+__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseUnavailable", "spared"]
 
 
 class Database:
@@ -199,8 +203,21 @@ class Database:
 
     async def ping(self) -> None:
         """Answer a trivial query, or raise `DatabaseUnavailable`."""
-        async with self.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        before = spared.set(True)
+        try:
+            async with self.read() as connection:
+                await connection.execute(text("SELECT 1"))
+        finally:
+            spared.reset(before)
+
+    @property
+    def sync_engines(self) -> tuple[Engine, Engine]:
+        """The engines of writers and readers, for those who listen to their events."""
+        return self._writer.sync_engine, self._reader.sync_engine
+
+    def connected(self, pool: Literal["write", "read"]) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection of a pool, on which nothing has begun. Raises `DatabaseUnavailable`, see the class."""
+        return self._connected(self._writer if pool == "write" else self._reader)
 
     def pools(self) -> dict[str, tuple[int, int]]:
         """Connections in use and at most, for each pool."""

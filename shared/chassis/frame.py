@@ -1,10 +1,11 @@
 """The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
 
+import logging
+import re
 import time
 from collections.abc import Mapping
 
 import orjson
-import structlog
 from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,19 +13,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.chassis.admission import Admission, Priorities, Priority
+from shared.chassis.faults.http import HttpFaults
 from shared.chassis.metrics import RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DeadlineExceeded
 from shared.resilience.asgi import WithinDeadline
 from shared.telemetry import record_error
+from shared.telemetry.remarks import RequestLine, request_line
 
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
 _GZIP = b"\x1f\x8b"
 """How compressed bodies begin, and JSON cannot: they are for routes that unpack them."""
+_EXPERIMENT = re.compile(rb"[A-Za-z0-9_.:/-]{1,64}")
 _CLOSE = {"Connection": "close"}
-
-log = structlog.get_logger()
 
 
 class Frame:
@@ -37,11 +39,13 @@ class Frame:
         admission: Admission,
         priorities: Priorities,
         metrics: RequestMetrics,
+        faults: HttpFaults,
         max_body_bytes: int,
         request_seconds: float,
     ) -> None:
         self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
         self._limited = WithinDeadline(app, longest=request_seconds)
+        self._faults, self._struck = faults, WithinDeadline(faults.around(app), longest=request_seconds)
         self._max_body = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,24 +58,32 @@ class Frame:
         exchange = _Exchange(scope, receive, send, self._max_body, is_json=b"json" in headers.get(b"content-type", b""))
         if priority is Priority.HEALTH:
             await self._within_limits(exchange, headers)
+            if exchange.defect:
+                exchange.write(RequestLine())
             return
-        try:
-            refusal = self._admission.refusal(priority)
-            if refusal is not None:
-                await exchange.refuse(_overloaded(refusal))
-                return
-            self._admission.enter()
+        with request_line() as line:
             try:
-                await self._within_limits(exchange, headers)
+                await self._admitted(exchange, headers, priority)
             finally:
-                self._admission.leave()
+                self._note(exchange, priority, line)
+
+    async def _admitted(self, exchange: "_Exchange", headers: Mapping[bytes, bytes], priority: Priority) -> None:
+        refusal = self._admission.refusal(priority)
+        if refusal is not None:
+            await exchange.refuse(_overloaded(refusal))
+            return
+        self._admission.enter()
+        _name_experiment(headers)
+        try:
+            await self._within_limits(exchange, headers)
         finally:
-            self._note(exchange, priority)
+            self._admission.leave()
 
     async def _within_limits(self, exchange: "_Exchange", headers: Mapping[bytes, bytes]) -> None:
         try:
             exchange.check_declared_size(headers)
-            await self._limited(exchange.scope, exchange.receive, exchange.send)
+            limited = self._struck if self._faults.active else self._limited
+            await limited(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the last place where an error can still become an answer
             cause = _only(error)
             if isinstance(cause, DeadlineExceeded):
@@ -79,19 +91,17 @@ class Frame:
             else:
                 await exchange.answer(cause)
 
-    def _note(self, exchange: "_Exchange", priority: Priority) -> None:
-        scope, status, seconds = exchange.scope, exchange.status, time.perf_counter() - exchange.started
-        route = self._metrics.note(scope, status, seconds)
-        level = log.info if 0 < status < 500 else log.warning
-        level(
-            "request",
-            method=scope["method"],
-            path=scope["path"][:_LOGGED_PATH],
-            route=route,
-            status=status or None,  # none: given up before anything was answered
-            ms=round(seconds * 1000, 1),
-            priority=priority.name.lower(),
-        )
+    def _note(self, exchange: "_Exchange", priority: Priority, line: RequestLine) -> None:
+        seconds = time.perf_counter() - exchange.started
+        route = self._metrics.note(exchange.scope, exchange.status, seconds)
+        exchange.write(line, route=route, ms=round(seconds * 1000, 1), priority=priority.name.lower())
+
+
+def _name_experiment(headers: Mapping[bytes, bytes]) -> None:
+    # so that what an experiment's own load met can be found among the traces
+    experiment = headers.get(b"x-experiment-id")
+    if experiment and _EXPERIMENT.fullmatch(experiment):
+        trace.get_current_span().set_attribute("experiment.id", experiment.decode())
 
 
 class _Exchange:
@@ -99,13 +109,14 @@ class _Exchange:
 
     __slots__ = (
         *("_arrived", "_is_json", "_json", "_max_body", "_receive", "_received", "_send", "_waiting"),
-        *("scope", "started", "status"),
+        *("defect", "scope", "started", "status"),
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int, *, is_json: bool) -> None:
         self.scope, self._receive, self._send, self._max_body = scope, receive, send, max_body
         self.started = time.perf_counter()
         self.status = 0
+        self.defect: Exception | None = None
         self._received = 0
         self._is_json, self._json = is_json, b""
         self._arrived = self._waiting = False
@@ -142,6 +153,15 @@ class _Exchange:
             message["headers"] = [*message.get("headers", ()), (_TRACE_HEADER, trace_id().encode())]
         await self._send(message)
 
+    def write(self, line: RequestLine, **fields: object) -> None:
+        """Write the log line of the request."""
+        level = logging.INFO if 0 < self.status < 500 else logging.WARNING
+        if self.defect:
+            level, fields["exc_info"] = logging.ERROR, self.defect
+        # no status: given up before anything was answered
+        method, path = self.scope["method"], self.scope["path"][:_LOGGED_PATH]
+        line.write("request", level, method=method, path=path, status=self.status or None, **fields)
+
     async def refuse(self, problem: Problem) -> None:
         await self._respond(problem.response(self.scope["path"]))
 
@@ -153,7 +173,7 @@ class _Exchange:
                 await self._respond(await handlers[kind](Request(self.scope, self.receive), error))
                 return
         record_error(trace.get_current_span(), error)
-        log.error("request failed", method=self.scope["method"], path=self.scope["path"][:_LOGGED_PATH], exc_info=error)
+        self.defect = error
         await self.refuse(Problem(500, "internal-error", "A defect of ours"))
 
     async def _respond(self, response: Response) -> None:

@@ -3,10 +3,10 @@
 Each replica is switched by itself, over its own port. Nothing here outlives a restart.
 """
 
+import logging
 import sys
 from typing import Annotated, Any, Literal
 
-import structlog
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
@@ -26,11 +26,11 @@ from shared.resilience import CircuitBreaker, IllegalTransitionError, Pipeline, 
 from shared.resilience.errors import FaultRefused
 from shared.resilience.faults import LONGEST_SECONDS, Fault, FaultSnapshot
 from shared.resilience.settings import parse_duration
+from shared.telemetry import remark
 
 _LONGEST_WAIT_SECONDS = 3_600.0
 _SHORTEST_SECONDS = 0.1
 
-log = structlog.get_logger()
 
 InstanceName = Annotated[str, Path(max_length=200, examples=["payment.process"])]
 Events = Annotated[int, Query(ge=0, le=200, description="How many of the last events to show of each instance")]
@@ -129,7 +129,7 @@ def resilience_admin(registry: Registry, replica: str) -> APIRouter:
             raise Problem(422, "unknown-layer", "Unknown layer", errors=errors)
         for layer, enabled in request.layers.items():
             pipeline.switch(layer, enabled)
-        log.info("resilience layers switched", pipeline=pipeline.name, layers=request.layers)
+        remark("resilience layers switched", pipeline=pipeline.name, layers=request.layers)
         return instance_view(pipeline, 100)
 
     return router
@@ -155,7 +155,7 @@ def _add_breakers(router: APIRouter, registry: Registry) -> None:
                 getattr(breaker, f"transition_to_{request.to}")()
         except IllegalTransitionError as error:
             raise Problem(409, "illegal-transition", "Illegal transition", str(error)) from None
-        log.info("circuit breaker moved by hand", breaker=breaker.name, to=request.to, wait=wait)
+        remark("circuit breaker moved by hand", breaker=breaker.name, to=request.to, wait=wait)
         return breaker_view(breaker)
 
     @router.post(f"{path}/reset")
@@ -163,7 +163,7 @@ def _add_breakers(router: APIRouter, registry: Registry) -> None:
         """Close a breaker and empty its window."""
         breaker = _breaker(registry, name)
         breaker.reset()
-        log.info("circuit breaker reset by hand", breaker=breaker.name)
+        remark("circuit breaker reset by hand", breaker=breaker.name)
         return breaker_view(breaker)
 
 
@@ -184,7 +184,9 @@ def _add_faults(router: APIRouter, registry: Registry) -> None:
             fault_id = pipeline.faults.inject(fault, seconds=request.seconds)
         except FaultRefused as error:
             raise Problem(409, "fault-refused", "Fault refused", str(error)) from None
-        log.warning("fault injected", pipeline=pipeline.name, fault=fault.what, seconds=request.seconds)
+        remark(
+            "fault injected", level=logging.WARNING, pipeline=pipeline.name, fault=fault.what, seconds=request.seconds
+        )
         response.headers["Location"] = f"/admin/resilience/{pipeline.name}/faults/{fault_id}"
         over = FaultSnapshot(fault_id, fault, 0.0, 0)  # a process that stood still has let its time pass
         return fault_view(next((each for each in pipeline.faults.snapshot() if each.id == fault_id), over))

@@ -69,6 +69,7 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S], migrations:
     traces = _configure_traces(settings, app)
     try:
         server = _Server(app, settings.drain_seconds)
+        app.state.chassis.faults.http.connections = server.server_state.connections
         sockets = _listen(settings)
         server.outlive_signals()
         server.run(sockets)

@@ -83,6 +83,7 @@ class ServiceSettings(DatabaseSettings):
     max_body_bytes: int = Field(default=65_536, ge=1_024)
     request_seconds: float = Field(default=10.0, gt=0, le=120)
     max_requests: int = Field(default=1_024, ge=1)
+    fault_injection: Literal["on", "off"] = "off"
 
 
 def _reasons(error: ValidationError) -> list[str]:

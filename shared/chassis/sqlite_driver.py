@@ -65,6 +65,18 @@ async def in_one_hop(connection: Connection, body: Callable[[Connection], T]) ->
     return result
 
 
+def is_in_its_thread(cursor: "_Cursor") -> bool:
+    """Whether this is the thread of the cursor's connection, where waiting holds up nobody else."""
+    adapted: _Connection = cursor._adapt_connection  # type: ignore[assignment]
+    return threading.current_thread() is adapted._connection._thread
+
+
+def is_wanted(cursor: "_Cursor") -> bool:
+    """Whether somebody still waits for what the cursor's connection does."""
+    adapted: _Connection = cursor._adapt_connection  # type: ignore[assignment]
+    return not adapted.abandoned
+
+
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
     __slots__ = ()
 

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import aiohttp
-import psutil
 
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
@@ -38,16 +37,13 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         running_stack(Path(directory) / ".local", mesh="envoy", traces="off") as stack,
     ):
-        envoy = psutil.Process(stack.pids("envoy")["envoy"])
         sys.stdout.write(
             f"{'hop':<22}{'direct':>10}{'Envoy':>10}{'added':>10}{'p99 direct':>12}{'p99 Envoy':>12}   ms\n"
         )
         for hop, (service, replica, path) in WAYS.items():
-            began = _cpu(envoy)
             urls = stack.url(replica) + path, stack.url(service) + path
             rounds = [asyncio.run(_measure(*urls, wanted.requests)) for _ in range(wanted.rounds)]
-            used = (_cpu(envoy) - began) / (wanted.requests * wanted.rounds)
-            _row(hop, rounds, used)
+            _row(hop, rounds)
         _memory(stack)
 
 
@@ -68,22 +64,17 @@ async def _measure(direct: str, meshed: str, requests: int) -> tuple[list[float]
     return taken[direct], taken[meshed]
 
 
-def _row(hop: str, rounds: list[tuple[list[float], list[float]]], cpu: float) -> None:
+def _row(hop: str, rounds: list[tuple[list[float], list[float]]]) -> None:
     direct = statistics.median(statistics.median(each) for each, _ in rounds)
     meshed = statistics.median(statistics.median(each) for _, each in rounds)
     tails = [statistics.median(_p99(each[way]) for each in rounds) for way in (0, 1)]
     numbers = [direct, meshed, meshed - direct]
     cells = "".join(f"{1000 * value:10.3f}" for value in numbers) + "".join(f"{1000 * value:12.3f}" for value in tails)
-    sys.stdout.write(f"{hop:<22}{cells}   Envoy's processor time {1e6 * cpu:.0f} us a request\n")
+    sys.stdout.write(f"{hop:<22}{cells}\n")
 
 
 def _p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def _memory(stack: LocalStack) -> None:

@@ -60,7 +60,8 @@ def _toml(settings: LocalSettings) -> str:
 
 
 def _make(clone: Path, *arguments: str) -> str:
-    done = subprocess.run(["make", *arguments], cwd=clone, capture_output=True, text=True, timeout=300, check=False)
+    words = ["make", "STACK=local", *arguments]
+    done = subprocess.run(words, cwd=clone, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise SystemExit(f"make {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout

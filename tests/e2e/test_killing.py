@@ -57,7 +57,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 async def test_two_thousand_orders_survive_random_kills_of_every_part(stack: LocalStack, tmp_path: Path) -> None:
     killed: list[tuple[float, str]] = []
     victims = _victims(random.Random(SEED))

@@ -37,7 +37,7 @@ def test_a_refused_configuration_fails_up_with_the_programs_own_words_and_is_not
 
 
 def test_a_program_that_never_becomes_ready_is_named_with_its_state_and_its_log(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / ".local", service_command=f"{STANDIN} --sick order", ready_timeout=1.5)
+    settings = settings_for(tmp_path / ".local", service_command=f"{STANDIN} --sick order", ready_timeout=4)
     stack = LocalStack(settings)
     try:
         with pytest.raises(StackError) as caught:

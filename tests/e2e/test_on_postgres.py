@@ -12,7 +12,7 @@ from tests.e2e.conftest import audit
 from tests.e2e.customers import customers, order_body, statuses, write_answers
 from tests.e2e.settling import until_settled
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.slow
 
 ORDERS, AT_ONCE = 120, 8
 

@@ -1,7 +1,12 @@
 """Traces of a running platform: found by the trace id of an answer, whole, and never in the way."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -14,6 +19,7 @@ from infra.local.stack import LocalStack
 from tests.e2e.customers import order_body, percentile
 from tests.e2e.trace_flood import RATE, SECONDS, Flood, flood
 from tests.fixtures.waiting import until
+from tests.unit.telemetry.log_fields import documented
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +61,20 @@ def metric(stack: LocalStack, program: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
+def printed_logs(stack: LocalStack, *arguments: str) -> list[dict[str, Any]]:
+    """What `make logs` shows."""
+    command = [sys.executable, "-m", "infra.local", "logs", *arguments, "--lines", "100"]
+    environment = os.environ | {"HOLDFAST_STATE_DIR": str(stack.state.path)}
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True).stdout
+    return [json.loads(line.partition(" | ")[2]) for line in text.splitlines()]
+
+
+def parent(span: dict[str, Any]) -> str:
+    return span["references"][0]["spanID"] if span["references"] else ""
+
+
+SERVICES = {"order", "payment", "inventory"}
+TUTORIAL_EVENTS = ["Inventory checked", "Inventory reserved", "Payment processed"]
 ONE_ORDER = {
     ("order", "POST /orders"),
     ("order", "createOrder"),
@@ -86,13 +106,47 @@ def test_an_order_is_found_by_its_trace_id_within_five_seconds_from_edge_to_data
     roots = [span["operationName"] for span in spans.values() if not span["references"]]
     assert roots == ["POST /orders"]
     assert all(span["references"][0]["spanID"] in spans for span in spans.values() if span["references"])
-    events = {field["value"] for span in spans.values() for log in span["logs"] for field in log["fields"]}
-    assert {"Inventory checked", "Inventory reserved", "Payment processed"} <= events
-    tags = {(tag["key"], tag["value"]) for span in spans.values() for tag in span["tags"]}
-    assert ("order.id", order_id) in tags
-    text = str(trace)
-    assert "4242424242424242" not in text
-    assert "ada" not in {str(value) for _, value in tags}
+    assert {trace["processes"][span["processID"]]["serviceName"] for span in spans.values()} == SERVICES
+    assert {service for service, operation in operations(trace) if operation.startswith("INSERT ")} == SERVICES
+    # as in the tutorial's Step 7: the steps are children of the order's span, which says how they ended
+    [created] = [span for span in spans.values() if span["operationName"] == "createOrder"]
+    steps = {span["operationName"] for span in spans.values() if parent(span) == created["spanID"]}
+    assert {"checkInventory", "reserveInventory", "processPayment"} <= steps
+    events = [{field["key"]: field["value"] for field in log["fields"]} for log in created["logs"]]
+    told = [event for event in events if event["event"] in TUTORIAL_EVENTS]
+    assert [event["event"] for event in told] == TUTORIAL_EVENTS
+    assert told[0]["available"] is True
+    order = httpx.get(f"{stack.url('order')}/orders/{order_id}").json()
+    assert told[2]["transactionId"] == order["transaction_id"]
+    tags = {tag["key"]: tag["value"] for tag in created["tags"]}
+    assert (tags["order.id"], tags["order.amount"]) == (order_id, order["total_amount"])
+    assert "4242424242424242" not in str(trace)
+    assert "ada" not in {str(tag["value"]) for span in spans.values() for tag in span["tags"]}
+
+
+def test_each_request_is_one_log_line_and_a_trace_is_picked_out_of_all_services(stack: LocalStack) -> None:
+    status, trace_id, order_id = place_order(stack)
+    assert status in TAKEN
+    until(lambda: operations(trace_of(stack, trace_id)) >= ONE_ORDER)
+
+    def served() -> Counter[str]:
+        trace = trace_of(stack, trace_id)
+        assert trace is not None
+        is_server = {"key": "span.kind", "type": "string", "value": "server"}
+        spans = [span for span in trace["spans"] if is_server in span["tags"]]
+        return Counter(trace["processes"][span["processID"]]["serviceName"] for span in spans)
+
+    def requests(*program: str) -> list[dict[str, Any]]:
+        lines = printed_logs(stack, *program, "--trace", trace_id)
+        return [line for line in lines if line["event"] == "request"]
+
+    until(lambda: Counter(line["service"] for line in requests()) == served())
+    [edge] = requests("order")
+    assert (edge["route"], edge["status"], edge["order_id"]) == ("/orders", status, order_id)
+    assert {line["service"] for line in requests("payment")} == {"payment"}
+    # a busy machine makes messages of late payments, and breakers move: neither is a request
+    others = {line["event"] for line in printed_logs(stack, "--trace", trace_id)} - {"request"}
+    assert others <= {"circuit_breaker_transition", "message comes again", "payment settled", "queued payment settled"}
 
 
 def test_an_order_placed_while_payment_was_away_shows_its_settlement_in_the_same_trace(stack: LocalStack) -> None:
@@ -149,6 +203,16 @@ def test_a_receiver_that_is_killed_is_back_with_the_traces_that_it_had_and_takes
 def test_nobody_without_a_token_adds_spans(stack: LocalStack) -> None:
     response = httpx.post(f"{stack.url('control-room')}/v1/traces", json={"resourceSpans": []})
     assert response.status_code == 401
+
+
+def test_services_log_nothing_but_json_with_documented_fields(stack: LocalStack) -> None:
+    fields: set[str] = set()
+    for path in stack.state.logs.glob("*-?.log"):  # the services' replicas: the broker has a log of its own kind
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            fields |= record.keys() | {name for remark in record.get("remarks", ()) for name in remark}
+    assert {"event", "trace_id", "order_id", "remarks", "receiver"} <= fields  # of what these tests have done
+    assert fields <= documented()
 
 
 async def _flood_beside_orders(stack: LocalStack) -> Flood:

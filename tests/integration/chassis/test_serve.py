@@ -19,7 +19,7 @@ import pytest
 from tests.integration.chassis.test_migrations import folder
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 Start = Callable[..., "Service"]
 

@@ -117,6 +117,21 @@ async def test_a_replica_that_answers_nothing_but_errors_is_ejected_and_the_only
     assert len(mesh.replicas["order"][0].asked) == 60
 
 
+async def test_a_replica_that_sheds_load_and_says_when_to_come_again_stays(
+    mesh: Mesh, client: aiohttp.ClientSession
+) -> None:
+    async def sheds(_request: str, _headers: dict[str, str]) -> Answer:
+        return 503, {"retry-after": "1"}, b""
+
+    busy, other = mesh.replicas["payment-v1"]
+    busy.behave = sheds
+    for _ in range(60):
+        await ask(client, mesh.url("payment") + "/process", "POST", json={})
+    assert await asyncio.to_thread(mesh.admin.counter, "cluster.payment-v1.outlier_detection.ejections_active") == 0
+    assert len(busy.asked) >= 10
+    assert len(other.asked) >= 10
+
+
 async def test_a_replica_that_is_not_ready_gets_nothing(mesh: Mesh, client: aiohttp.ClientSession) -> None:
     unready, _ = mesh.replicas["payment-v1"]
     unready.ready = False

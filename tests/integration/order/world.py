@@ -54,7 +54,7 @@ class World:
         self.fuse = Fuse()
         self.inventory = Inventory({"mug": stock}, self.fuse)
         self.payment = Payment(self.fuse)
-        self.database, self._migrated = FusedDatabase(url), False
+        self.database, self._migrated = FusedDatabase(url, wait_seconds=60), False
 
     async def start(self, fuse: Fuse | None = None) -> None:
         self.fuse = fuse or Fuse()

@@ -95,9 +95,10 @@ async def test_what_a_handler_raises_becomes_a_problem(
     shop.behave = failing(error)
     body = assert_problem(await http.get("/anything"), status, slug)
     assert body["instance"] == "/anything"
-    failures = [record for record in logged if record.get("exc_info")]
-    assert len(failures) == (1 if status == 500 else 0)
-    assert [r["status"] for r in logged if r["event"] == "request"] == [status]
+    [line] = [record for record in logged if record["event"] != "service started"]
+    assert (line["event"], line["status"]) == ("request", status)
+    assert bool(line.get("exc_info")) == (status == 500)
+    assert (line["log_level"] == "error") == (status == 500)
 
 
 async def test_a_problem_carries_its_extensions_and_headers(shop: Shop, http: httpx.AsyncClient) -> None:

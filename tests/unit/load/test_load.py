@@ -236,3 +236,29 @@ def test_each_answer_is_a_line_for_the_auditor_and_no_answer_is_none() -> None:
 def test_a_target_elsewhere_is_refused_unless_it_is_allowed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--url", url, "--seconds", "1"]) == 64
     assert "--allow-remote" in capsys.readouterr().err
+
+
+def test_an_order_is_told_of_when_it_is_sent_and_when_it_has_ended_answered_or_not() -> None:
+    lines = StringIO()
+    tally = Tally(events=lines)
+    tally.sent("k1")
+    tally.answered("k1", Answer(0, "no-answer-in-time", 4), 15.0)
+    tally.not_sent()
+    events = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["sent", "ended", "not_sent"]
+    assert {key: events[1][key] for key in ("key", "status", "attempts", "seconds")} == {
+        "key": "k1", "status": 0, "attempts": 4, "seconds": 15.0,
+    }  # fmt: skip
+    assert all(event["at"] > 0 for event in events)
+
+
+async def test_headers_of_the_customer_go_with_every_attempt() -> None:
+    server = Server(OVERLOADED, CONFIRMED)
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
+        customer = Customer(client, "http://shop", Random(1), headers={"x-experiment-id": "e-1"}, sleep=at_once)
+        await customer.place("key-1", {"customer": "ada"})
+    assert [request.headers["x-experiment-id"] for request in server.requests] == ["e-1", "e-1"]

@@ -57,6 +57,22 @@ async def test_an_interrupt_ends_the_load_with_its_summary() -> None:
     assert json.loads(out)["seconds"] == 3600
 
 
+async def test_a_load_ends_when_whoever_began_it_is_gone(tmp_path: Path) -> None:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        command = [sys.executable, "-m", "infra.load", "--url", url, "--inventory-url", url, "--rate", "50"]
+        process = await asyncio.create_subprocess_exec(
+            *command, "--seconds", "3600", "--stop-with-parent", cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert process.stdin is not None
+        while b"About" not in await asyncio.wait_for(process.stderr.readline(), 30):
+            pass
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 30) == 130
+
+
 async def test_a_load_that_nobody_answers_fails(tmp_path: Path) -> None:
     process = await run("http://127.0.0.1:1", "--rate", "20", "--seconds", "0.5", "--attempts", "1", "--json", "-")
     out, _ = await asyncio.wait_for(process.communicate(), 30)

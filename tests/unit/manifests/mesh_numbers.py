@@ -1,4 +1,4 @@
-"""Which number of infra/mesh/traffic.yaml stands where in the files for Istio and Kubernetes, and how to compare them."""
+"""Which number of infra/mesh/traffic.yaml stands where in the files of Istio and Kubernetes; and the comparison."""
 
 import copy
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """How pods run: unprivileged, probed, bounded, spread out, and stopped gracefully."""
 
+import re
 import tomllib
 from typing import Any
 
@@ -209,3 +210,13 @@ def _selectors(spec: Document) -> list[dict[str, str]]:
 
 def _mebi(quantity: str) -> float:
     return float(quantity[:-2]) * MEBI[quantity[-2:]]
+
+
+def test_images_are_those_that_compose_runs() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    composed = dict(re.findall(r'image: "\$\{\w+:-([^:"]+):([^"}]+)\}"', text))
+    for name in OVERLAYS:
+        for workload in workloads(overlay(name)):
+            repository, _, tag = container(workload)["image"].rpartition(":")
+            if repository:
+                assert composed[repository] == tag, repository

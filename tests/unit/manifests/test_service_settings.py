@@ -212,6 +212,8 @@ def test_the_collector_listens_where_services_send_and_probes_ask() -> None:
 def test_streams_are_kept_by_as_many_servers_as_the_broker_has() -> None:
     for name in OVERLAYS:
         broker = named(overlay(name), "StatefulSet", "nats")
+        servers = [f"nats-{number}.{broker['spec']['serviceName']}" for number in range(broker["spec"]["replicas"])]
+        assert servers == [*secrets.BROKERS]
         for service in ("order", "payment-v1", "payment-v2"):
             given = environment(named(overlay(name), "Deployment", service))
             assert int(given["NATS_REPLICAS"]) == broker["spec"]["replicas"]
@@ -239,7 +241,7 @@ def test_secrets_are_made_anew_each_time_and_fit_together() -> None:
     assert one["order"]["order_to_payment_key"] == one["payment"]["order_to_payment_key"]
     assert one["order"]["order_to_inventory_key"] == one["inventory"]["order_to_inventory_key"]
     assert one["order"]["order_to_payment_key"] != one["order"]["order_to_inventory_key"]
-    assert one["order"]["database_url"] == f"postgresql+asyncpg://order:{one['postgres']['order']}@db/x_order"
+    assert one["order"]["database_url"] == f"postgresql+asyncpg://order:{one['postgres']['order_password']}@db/x_order"
     assert not {*_values(one)} & {*_values(two)}
     assert len(base64.b64decode(one["payment"]["card_sealing_private_key"])) == 32
     documents: list[dict[str, Any]] = list(yaml.safe_load_all(secrets.manifests(one)))

@@ -1,0 +1,4 @@
+# Stands in for the image of Alertmanager: an older release, from the distribution's package.
+FROM holdfast-rehearsal/python
+RUN apt-get update -q && apt-get install -qy --no-install-recommends prometheus-alertmanager && rm -rf /var/lib/apt/lists/*
+ENTRYPOINT ["prometheus-alertmanager"]

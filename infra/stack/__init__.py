@@ -1,0 +1,1 @@
+"""One set of commands for either stack: processes, or containers."""
