@@ -165,7 +165,6 @@ class Definition(Part):
     expected: str
     fault_seconds: Seconds = 20.0
     targets: tuple[Literal["local", "compose", "kubernetes"], ...] = ("local", "compose")
-    needs: tuple[str, ...] = ()
     replicas: Mapping[str, Annotated[int, Field(ge=0, le=8)]] = {}
     load: Load = Load()
     bites: tuple[Check, ...] = ()

@@ -21,6 +21,7 @@ from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
 from infra.local.settings import ROOT, SERVICES, service_named
 from infra.local.stack import LocalStack
+from infra.mesh import faults as mesh_faults
 
 logger = logging.getLogger("chaostoolkit")
 
@@ -115,8 +116,13 @@ class Local:
 
     def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
         """Envoy's fault filter under a lease."""
-        words = [word for key, value in fault.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-        self._run("fault", "mesh", service, *words, "--seconds", f"{seconds:g}")
+        numbers = {name: int(value) for name, value in fault.items() if name != "path"}
+        try:
+            spoilt = mesh_faults.Fault(mesh_faults.route_for(service, str(fault.get("path", "/"))), **numbers)
+        except (ValueError, TypeError) as error:
+            raise TargetError(f"mesh: {error}") from error
+        with _told():
+            StackFaults(self._stack).mesh(spoilt, seconds)
 
     def broker(self) -> Broker:
         """The stack's NATS."""
@@ -144,13 +150,6 @@ class Local:
         words += ["--settled"] if settled else []
         done = _finished(words, os.environ | self._environment)
         return done.returncode, done.stdout + done.stderr
-
-    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "infra.local", *words]
-        done = _finished(command, os.environ | {"HOLDFAST_STATE_DIR": str(self._stack.state.path)})
-        if done.returncode:
-            raise TargetError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
-        return done
 
     def _runs(self, name: str) -> bool:
         return self._states().get(name, ("STOPPED", 0))[0] != "STOPPED"

@@ -108,7 +108,9 @@ def output(words: Sequence[str], environ: Mapping[str, str], seconds: float) -> 
     except subprocess.TimeoutExpired:
         raise EngineError(f"no answer within {seconds:.0f} s") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        everything = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        # docker's last line may only say where its help is.
+        said = [line for line in everything if line.strip() and not line.startswith(("Run 'docker", "See 'docker"))]
         last = [line for stream in (done.stdout, done.stderr) for line in stream.strip().splitlines()[-4:]]
-        raise EngineError(said[-1][:300], done.stdout, last)
+        raise EngineError((said or everything)[-1][:300], done.stdout, last)
     return done.stdout

@@ -31,11 +31,12 @@ def problems() -> dict[str, Any]:
 
 
 def access_log(node: str) -> dict[str, str]:
-    """The members of one line. `timestamp`, `level` and `event` are named as in the services' logs."""
+    """The members of one line, named as in the services' logs; its event is `hop`, for `request` is what they write."""
     return {
         "timestamp": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
         "level": "info",
-        "event": "request",
+        "event": "hop",
+        "service": "envoy",
         "instance": node,
         "listener": "%FILTER_CHAIN_NAME%",
         "route": "%ROUTE_NAME%",

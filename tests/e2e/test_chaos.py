@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 Begin = Callable[[str, int], subprocess.Popen[str]]
 RUN_SECONDS = 150.0
-SHORT = ["--warm-up-seconds", "2", "--orders-per-second", "5"]
+SHORT = ["--warm-up-seconds", "1", "--orders-per-second", "5"]
 
 
 @dataclass
@@ -104,7 +104,7 @@ def faults(stack: LocalStack) -> list[Any]:
 
 def test_where_nothing_is_broken_nothing_is_found(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
     scenario(tmp_path, "control")
-    found = outcome(stack, begin("control", 4))
+    found = outcome(stack, begin("control", 3))
     assert (found.code, found.verdict["verdict"]) == (0, "PASS"), found.said
     assert {path.name for path in found.directory.iterdir()} >= {
         "verdict.json", "journal.json", "report.html", "report.md", "answers.jsonl", "audit.json",

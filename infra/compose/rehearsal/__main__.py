@@ -89,8 +89,10 @@ def _rehearse(rehearsal: Rehearsal, engine: Engine) -> None:
         with httpx.Client(base_url=f"http://127.0.0.1:{stack.settings.port}", timeout=20, trust_env=False) as client:
             _checks(rehearsal, stack, Checks(stack, client))
     finally:
-        stack.down()
-        shutil.rmtree(directory)
+        try:
+            stack.down()
+        finally:
+            shutil.rmtree(directory)
     rehearsal.check("nothing is left", lambda: _nothing_left(stack))
 
 

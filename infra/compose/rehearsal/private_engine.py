@@ -49,7 +49,10 @@ def engine() -> Iterator[Engine]:
 
 def _words(directory: Path) -> list[str]:
     return [
-        "dockerd",
+        # What it mounts is gone when it ends, so that its directory can be removed.
+        *("unshare", "--mount", "dockerd"),
+        # Compose makes networks of its own; the common bridge would stay behind.
+        "--bridge=none",
         f"--data-root={directory / 'data'}",
         f"--exec-root={directory / 'exec'}",
         f"--pidfile={directory / 'pid'}",

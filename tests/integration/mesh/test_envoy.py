@@ -291,7 +291,7 @@ async def test_one_line_of_json_a_request_is_found_by_its_trace(mesh: Mesh, clie
     await ask(client, mesh.url("inventory") + "/reservations", "POST", json={}, headers={"traceparent": TRACE})
     mesh.process.terminate()
     await asyncio.to_thread(mesh.process.wait, 10)
-    lines = [json.loads(line) for line in mesh.log.splitlines() if '"event":"request"' in line]
+    lines = [json.loads(line) for line in mesh.log.splitlines() if '"event":"hop"' in line]
     by_listener = {line["listener"]: line for line in lines}
     edge, inside = by_listener["edge"], by_listener["inventory"]
     assert (edge["trace_id"], edge["route"], edge["status"], edge["path"]) == ("c" * 32, "orders", 200, "/orders")

@@ -10,7 +10,7 @@ from infra.local import bootstrap
 from infra.local.settings import ROOT
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("local", "postgres"), ("postgres", "dev")])
+@pytest.mark.parametrize(("smaller", "larger"), [("local", "chaos"), ("chaos", "postgres"), ("postgres", "dev")])
 def test_a_larger_lock_holds_every_package_of_a_smaller_one(smaller: str, larger: str) -> None:
     assert bootstrap.pins(smaller) < bootstrap.pins(larger)
 
