@@ -49,8 +49,8 @@ def main() -> int:
 async def _campaign(chosen: argparse.Namespace) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        for interruption in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(interruption, task.cancel)
     scale = Scale(minute=chosen.minute, memory_bytes=chosen.memory_mb * 2**20)
     random = Random(chosen.seed)  # noqa: S311 - a campaign is to be repeatable, not secret
     with _workplace() as directory:

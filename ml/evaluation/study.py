@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -108,11 +109,15 @@ def _score(
     scores["tutorial's forest"] = _at(table, [forest.score(baselines.tutorial_table(series)[0]) for series in later])
     positive = table.positive
     for name, score in scores.items():
-        found.areas[name] = interval(lambda chosen, score=score: pr_auc(positive[chosen], score[chosen]), blocks)
+        found.areas[name] = interval(partial(_area, positive, score), blocks)
     found.areas["coin"] = interval(lambda chosen: float(positive[chosen].mean()), blocks)
     found.skill = interval(lambda chosen: brier_skill(positive[chosen], probability[chosen]), blocks)
     found.calibration = interval(lambda chosen: calibration_error(positive[chosen], probability[chosen]), blocks)
     found.reliability = reliability(positive, probability)
+
+
+def _area(positive: Booleans, score: Matrix, chosen: Indices) -> float:
+    return pr_auc(positive[chosen], score[chosen])
 
 
 def _recall(found: Study, later: Sequence[Series], probabilities: Sequence[Matrix]) -> None:

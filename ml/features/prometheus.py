@@ -34,7 +34,7 @@ class Grid:
 
     def times(self) -> Matrix:
         """All of them."""
-        return self.start + self.step * np.arange(self.count)
+        return self.start + self.step * np.arange(self.count, dtype=np.float64)
 
 
 class Prometheus:
