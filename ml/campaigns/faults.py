@@ -134,7 +134,7 @@ def _database(intensity: float) -> dict[str, Any] | None:
 
 
 def _loop(intensity: float) -> dict[str, Any] | None:
-    block = 900.0 * intensity**1.5
+    block = min(900.0, 750.0 * intensity**1.5)
     return {"kind": "loop", "block_ms": round(block, 1), "every_ms": 1000} if block >= 5 else None
 
 
