@@ -92,9 +92,12 @@ rehearse-compose: ## the containers with a real engine and stand-in images: REHE
 	@$(BOOTSTRAP) dev
 	@$(PYTHON_) -m infra.compose.rehearsal $(REHEARSAL)
 
-.PHONY: chaos gameday chaos-schedule chaos-stop
+.PHONY: chaos compare gameday chaos-schedule chaos-stop
 chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
 	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(CHAOS)
+
+compare: chaos-packages ## what is a pattern worth: the same fault with more and more of them on: SCENARIO=payment-latency
+	@$(PYTHON_) -m chaos compare $(or $(SCENARIO),payment-latency) $(CHAOS)
 
 gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="control payment-down"
 	@$(PYTHON_) -m chaos gameday $(SCENARIOS) $(CHAOS)

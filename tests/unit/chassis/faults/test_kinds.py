@@ -11,7 +11,16 @@ import httpx
 import psutil
 import pytest
 
-from shared.chassis.faults import ClockFault, CpuFault, HttpFault, LoopFault, MemoryFault, NetworkFault, Refused
+from shared.chassis.faults import (
+    ClockFault,
+    CpuFault,
+    HttpFault,
+    IdempotencyFault,
+    LoopFault,
+    MemoryFault,
+    NetworkFault,
+    Refused,
+)
 from shared.chassis.faults.transport import BreakableTransport
 from shared.chassis.problems import Problem
 from tests.fixtures.waiting import until, until_true
@@ -250,3 +259,14 @@ async def test_a_block_of_the_loop_ends_with_the_fault_by_another_thread(made: B
     await until_true(fault.over.is_set)
     assert time.monotonic() - began < 8
     ender.join()
+
+
+def test_keys_are_forgotten_only_by_a_service_that_remembers_some_and_only_while_the_fault_acts(made: Bench) -> None:
+    assert made.faults.idempotency.striking() is None
+    fault = made.faults.inject(IdempotencyFault(seconds=10))
+    assert made.faults.idempotency.striking() is fault
+    made.timing.advance(10)
+    assert made.faults.idempotency.striking() is None
+    made.faults.idempotency.remembered = False
+    with pytest.raises(Refused, match="remembers no keys"):
+        made.faults.inject(IdempotencyFault(seconds=10))

@@ -1,0 +1,1 @@
+"""What the predictor sees: signals asked of Prometheus, minute by minute, and the windows over them."""

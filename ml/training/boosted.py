@@ -1,0 +1,95 @@
+"""Gradient-boosted trees with Platt's calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from ml.datasets.recording import Series
+from ml.datasets.rows import Rows, rows
+from ml.features.prometheus import Matrix
+from ml.features.windows import HISTORY, features
+
+_SMALLEST = 1e-6
+
+FOLDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """`p = 1 / (1 + exp(-(slope * logit + intercept)))`."""
+
+    slope: float
+    intercept: float
+
+    def apply(self, raw: Matrix) -> Matrix:
+        """Raw probabilities of the trees, calibrated."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(raw) + self.intercept))))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Trees and their calibration."""
+
+    trees: HistGradientBoostingClassifier
+    platt: Platt
+
+    def probability(self, table: Matrix) -> Matrix:
+        """The calibrated probability of a breach in 10 to 30 minutes, for each row of features."""
+        return self.platt.apply(self.trees.predict_proba(table.astype(np.float32))[:, 1])
+
+
+def train(listed: Sequence[Series], *, seed: int = 7) -> Model:
+    """Fit on the series; the calibration on predictions for blocks of time that the trees had not seen.
+
+    Raises ValueError: the series hold no breach, or nothing else.
+    """
+    table = rows(listed)
+    if not 0 < table.base_rate < 1:
+        raise ValueError("the training series need minutes before a breach, and others")
+    held_out = np.full(len(table), np.nan)
+    for fold in _blocks(table, len(listed)):
+        rest = ~fold
+        if table.positive[rest].any() and fold.any():
+            held_out[fold] = _fit(table, rest, seed).predict_proba(table.features[fold].astype(np.float32))[:, 1]
+    known = ~np.isnan(held_out)
+    platt = LogisticRegression(C=1e6).fit(_logit(held_out[known])[:, None], table.positive[known])
+    return Model(
+        trees=_fit(table, np.ones(len(table), dtype=bool), seed),
+        platt=Platt(float(platt.coef_[0, 0]), float(platt.intercept_[0])),
+    )
+
+
+def every_minute(model: Model, series: Series) -> Matrix:
+    """The probability at each minute of a series; NaN for those without a full history."""
+    found = np.full(len(series), np.nan)
+    if len(series) >= HISTORY:
+        found[HISTORY - 1 :] = model.probability(features(series.signals))
+    return found
+
+
+def _blocks(table: Rows, count: int) -> list[np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Whole series, in the order of time, in as many blocks as there are folds."""
+    block = table.series * FOLDS // max(1, count)
+    return [block == fold for fold in range(FOLDS)]
+
+
+def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: int) -> HistGradientBoostingClassifier:
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.06,
+        max_iter=220,
+        max_leaf_nodes=12,
+        min_samples_leaf=60,
+        l2_regularization=5.0,
+        max_features=0.4,
+        random_state=seed,
+        early_stopping=False,
+    )
+    return trees.fit(table.features[chosen].astype(np.float32), table.positive[chosen])
+
+
+def _logit(raw: Matrix) -> Matrix:
+    bounded = np.clip(raw, _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(np.log(bounded / (1 - bounded)))
