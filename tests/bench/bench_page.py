@@ -123,9 +123,8 @@ async def measure(stack: LocalStack, wanted: argparse.Namespace) -> bool:
     ratios = await compare(stack, wanted)
     median = statistics.median(ratios)
     resident = psutil.Process(stack.pids(PROGRAM)[PROGRAM]).memory_info().rss / 1e6
-    say(
-        f"{wanted.viewers} viewers: throughput x {median:.2f} (pairs from {min(ratios):.2f} to {max(ratios):.2f}); the page has {resident:.0f} MB"
-    )
+    say(f"{wanted.viewers} viewers: throughput x {median:.2f}, pairs {min(ratios):.2f} to {max(ratios):.2f}")
+    say(f"the page has {resident:.0f} MB")
     say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     return first <= FIRST_VIEW_BAR and rests[1][PROGRAM] < IDLE_BAR and more < VIEWERS_BAR
 
