@@ -1,4 +1,4 @@
-"""From one service's probabilities, a minute at a time, to alarms: k of n, hysteresis, and a budget for those in vain."""
+"""From a service's probabilities, a minute at a time, to alarms: k of n, hysteresis, a budget for those in vain."""
 
 from collections import deque
 from dataclasses import dataclass, field

@@ -120,7 +120,9 @@ class Decider:
         if seen.probability is None:
             return Decision(Verdict.NONE, seen.service, f"unknown: {seen.unknown}", alarm.id if alarm else "")
         if alarm is None:
-            return Decision(Verdict.NONE, seen.service, "over the threshold, not for long enough" if watch.over else "quiet")
+            return Decision(
+                Verdict.NONE, seen.service, "over the threshold, not for long enough" if watch.over else "quiet"
+            )
         if alarm.control:
             return Decision(Verdict.HOLD, seen.service, "held out as control", alarm.id, control=True)
         return self._remedy(now, seen, fleet, policy, alarm, asked=asked, stopped=stopped, over=watch.over)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import urllib3
 from kubernetes import client, config
@@ -16,8 +16,6 @@ from kubernetes.client.exceptions import ApiException
 
 from ml.remediation.actuators.protocol import ActuatorError, Failure
 from ml.remediation.limits import Fleet
-
-_T = TypeVar("_T")
 
 MERGE_PATCH = "application/merge-patch+json"
 _PATCH_ATTEMPTS = 3
@@ -42,10 +40,10 @@ def connect() -> Any:
     """
     settings = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=settings)
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     except config.ConfigException:
         try:
-            config.load_kube_config(client_configuration=settings)
+            config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise ActuatorError(Failure.UNAVAILABLE, f"no cluster and no kubeconfig: {error}") from error
     settings.retries = False  # a patch that is sent twice is two; the loop comes back in a minute anyway
@@ -61,7 +59,11 @@ class KubernetesActuator:
     name = "kubernetes"
 
     def __init__(
-        self, api: Any, namespace: str = "holdfast", deployments: Mapping[str, str] | None = None, times: Times = Times()
+        self,
+        api: Any,
+        namespace: str = "holdfast",
+        deployments: Mapping[str, str] | None = None,
+        times: Times = Times(),
     ) -> None:
         self._apps, self._core = client.AppsV1Api(api), client.CoreV1Api(api)
         self._namespace, self._times = namespace, times
@@ -70,7 +72,7 @@ class KubernetesActuator:
     async def fleet(self, service: str) -> Fleet:
         """`spec.replicas` and `status.readyReplicas`."""
         found = await self._deployment(service)
-        return Fleet(found.spec.replicas or 0, found.status.ready_replicas or 0)
+        return Fleet(_replicas(found), found.status.ready_replicas or 0)
 
     async def scale(self, service: str, *, before: int, to: int) -> str:
         """As in the protocol. The version that was read goes with the patch: what changed in between is a conflict.
@@ -80,7 +82,7 @@ class KubernetesActuator:
         name = self._name(service)
         for attempt in range(1, _PATCH_ATTEMPTS + 1):
             read = await self._call(self._apps.read_namespaced_deployment_scale, name, self._namespace)
-            found = read.spec.replicas or 0
+            found = _replicas(read)
             if found != before:
                 raise ActuatorError(Failure.CONFLICT, f"{name} has {found} replicas, not {before}: left as it is")
             body = {"metadata": {"resourceVersion": read.metadata.resource_version}, "spec": {"replicas": to}}
@@ -121,7 +123,9 @@ class KubernetesActuator:
 
     async def drain(self, service: str, seconds: float) -> str:  # noqa: ARG002
         """Not here: what takes a pod out of its Service without deleting it is a change of its labels or conditions."""
-        raise ActuatorError(Failure.UNSUPPORTED, f"no drain of {service} in Kubernetes: an eviction drains, see restart")
+        raise ActuatorError(
+            Failure.UNSUPPORTED, f"no drain of {service} in Kubernetes: an eviction drains, see restart"
+        )
 
     async def undrain(self, service: str, drained: str) -> str:  # noqa: ARG002
         """Not here, either."""
@@ -142,7 +146,7 @@ class KubernetesActuator:
         return [pod for pod in listed.items if pod.metadata.deletion_timestamp is None]
 
     def _require_ready(self, deployment: Any) -> None:
-        wanted, ready = deployment.spec.replicas or 0, deployment.status.ready_replicas or 0
+        wanted, ready = _replicas(deployment), deployment.status.ready_replicas or 0
         if ready < wanted or wanted < 2:
             raise ActuatorError(Failure.REFUSED, f"{deployment.metadata.name}: {ready} of {wanted} replicas are ready")
 
@@ -154,9 +158,7 @@ class KubernetesActuator:
         )
         while True:
             try:
-                await self._call(
-                    self._core.create_namespaced_pod_eviction, pod.metadata.name, self._namespace, body
-                )
+                await self._call(self._core.create_namespaced_pod_eviction, pod.metadata.name, self._namespace, body)
             except _Budget as error:
                 if time.monotonic() + self._times.look > deadline:
                     raise ActuatorError(Failure.REFUSED, f"{pod.metadata.name}: {error}") from error
@@ -167,8 +169,10 @@ class KubernetesActuator:
     async def _until_ready(self, service: str, gone: set[str], deadline: float) -> None:
         while True:
             deployment = await self._deployment(service)
-            left = {pod.metadata.uid for pod in await self._pods(deployment)} & gone
-            if not left and (deployment.status.ready_replicas or 0) >= (deployment.spec.replicas or 0):
+            pods = await self._pods(deployment)
+            # counted from the pods: the Deployment's own count lags behind an eviction
+            ready = [pod for pod in pods if pod.metadata.uid not in gone and _is_ready(pod)]
+            if len(ready) >= _replicas(deployment):
                 return
             if time.monotonic() > deadline:
                 raise ActuatorError(Failure.TIMEOUT, f"{self._name(service)} was not ready again in time")
@@ -179,11 +183,11 @@ class KubernetesActuator:
             read = await self._call(self._apps.read_namespaced_deployment_scale, name, self._namespace)
         except ActuatorError as error:
             raise ActuatorError(Failure.TIMEOUT, f"{late}; nobody knows whether it was done: {error}") from error
-        if read.spec.replicas != to:
-            raise ActuatorError(Failure.TIMEOUT, f"{late}; it was not done: {read.spec.replicas} replicas") from late
+        if _replicas(read) != to:
+            raise ActuatorError(Failure.TIMEOUT, f"{late}; it was not done: {_replicas(read)} replicas") from late
         return f"{name}: spec.replicas {to}, its answer came too late"
 
-    async def _call(self, ask: Callable[..., _T], *arguments: Any, **more: Any) -> _T:
+    async def _call(self, ask: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         # The client's own limit ends the thread; ours comes a little later, for what that does not cover.
         limit = self._times.call
         try:
@@ -199,6 +203,18 @@ class KubernetesActuator:
             raise ActuatorError(Failure.UNAVAILABLE, f"the API server: {error.reason}") from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ActuatorError(Failure.UNAVAILABLE, f"the API server: {type(error).__name__}: {error}") from error
+
+
+def _replicas(told: Any) -> int:
+    """Of a Deployment or a Scale. A server leaves a zero out."""
+    if told is None or told.spec is None or told.metadata is None:
+        raise ActuatorError(Failure.UNAVAILABLE, "the API server's answer has no spec")
+    return int(told.spec.replicas or 0)
+
+
+def _is_ready(pod: Any) -> bool:
+    conditions = (pod.status.conditions if pod.status else None) or []
+    return any(each.type == "Ready" and each.status == "True" for each in conditions)
 
 
 class _Budget(ActuatorError):
