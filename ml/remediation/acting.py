@@ -20,6 +20,8 @@ log = structlog.get_logger()
 UNCERTAIN = frozenset({Failure.TIMEOUT.value, "interrupted"})
 """Outcomes after which nobody knows whether it was done."""
 
+_NOTHING_DONE, _NOT_TRIED = ("decided", "asked"), ("denied", "expired", "refused by now")
+
 
 @dataclass(slots=True)
 class Open:
@@ -85,16 +87,18 @@ class Acting:
     async def remember(self, policy: Policy) -> None:
         """Take up what an earlier process left: cooldowns count on, and what was not verified is."""
         for record in (await asyncio.to_thread(self._audit.records)).values():
-            if record.action is None or record.stage in ("decided", "asked"):
+            if record.action is None or record.stage in _NOTHING_DONE or record.outcome in _NOT_TRIED:
                 continue
+            action = Action(**record.action.model_dump())
             self._decider.history.begun(record.service, record.began.timestamp() / self._minute)
             if record.stage == "begun":
                 text = "the process ended meanwhile: nobody knows whether it was done"
-                record = await self.write(record, stage="finished", outcome="interrupted", detail=text)  # noqa: PLW2901
-            if record.stage == "finished":
-                self._await_verification(record, Action(**record.action.model_dump()), policy)
-            if record.stage == "verified" and record.action.kind is Kind.SCALE and record.rollback == "not needed":
-                self.given.append(Given(record, Action(**record.action.model_dump())))
+                left = await self.write(record, stage="finished", outcome="interrupted", detail=text)
+                self._await_verification(left, action, policy)
+            elif record.stage == "finished":
+                self._await_verification(record, action, policy)
+            elif record.stage == "verified" and action.kind is Kind.SCALE and record.rollback == "not needed":
+                self.given.append(Given(record, action))
 
     async def begin(self, record: Record, action: Action, policy: Policy) -> None:
         """Start an action, once its record is on disk. It goes on beside the caller: see `settled`."""

@@ -17,7 +17,7 @@ class Reason(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     signal: str = Field(max_length=100)
-    text: str = Field("", max_length=1000)
+    words: str = Field("", max_length=1000)
     weight: float = 0.0
 
 
@@ -27,26 +27,19 @@ class Prediction(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     service: str = Field(min_length=1, max_length=100)
-    at: AwareDatetime
+    at: AwareDatetime | None
     state: Literal["warning", "quiet", "unknown"]
     probability: float | None = Field(ge=0, le=1)
     threshold: float = Field(ge=0, le=1.01)
     reasons: tuple[Reason, ...] = Field((), max_length=100)
     missing: tuple[str, ...] = Field((), max_length=100)
+    why: str = Field("", max_length=1000)
     model: str = Field("", max_length=200)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moment(cls, told: Any) -> Any:
-        """Unix seconds and the model's whole description are taken, too: only a moment and a name are needed."""
-        if isinstance(told, dict) and isinstance(told.get("model"), dict):
-            told = told | {"model": str(told["model"].get("name") or told["model"].get("version") or "")[:200]}
-        return told
 
     @model_validator(mode="after")
     def _consistent(self) -> "Prediction":
-        if self.state != "unknown" and self.probability is None:
-            raise ValueError(f"{self.state} without a probability")
+        if self.state != "unknown" and (self.probability is None or self.at is None):
+            raise ValueError(f"{self.state} without a probability or a moment")
         return self
 
 
@@ -74,9 +67,10 @@ def read(answer: Any, services: Iterable[str], now: float, stale_seconds: float)
     answer: the decoded JSON; anything may be in it
     now:    seconds since 1970
     """
-    if not isinstance(answer, list):
-        return {service: Evidence(service, None, unknown="the predictor's answer is no list") for service in services}
-    return {service: _one(service, _about(service, answer), now, stale_seconds) for service in services}
+    told = answer.get("predictions") if isinstance(answer, dict) else answer
+    if not isinstance(told, list):
+        return nothing(services, "the predictor's answer holds no predictions")
+    return {service: _one(service, _about(service, told), now, stale_seconds) for service in services}
 
 
 def nothing(services: Iterable[str], why: str) -> dict[str, Evidence]:
@@ -98,16 +92,16 @@ def _one(service: str, told: list[Any], now: float, stale_seconds: float) -> Evi
     try:
         found = _PREDICTION.validate_python(told[0])
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         return Evidence(service, None, unknown=f"the predictor lies: {where or 'answer'}: {first['msg']}")
+    if found.at is None or found.state == "unknown" or found.probability is None:
+        missing = f"{', '.join(found.missing)} missing" if found.missing else "no reason given"
+        return Evidence(service, None, unknown=f"the predictor does not know: {found.why or missing}")
     age = now - found.at.timestamp()
     if age > stale_seconds or age < -FUTURE_SECONDS:
         how = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s ahead"
         return Evidence(service, None, unknown=f"the prediction is {how}")
-    if found.state == "unknown" or found.probability is None:
-        missing = f": {', '.join(found.missing)} missing" if found.missing else ""
-        return Evidence(service, None, unknown=f"the predictor does not know{missing}")
     by_weight = sorted(found.reasons, key=lambda each: -abs(each.weight) if math.isfinite(each.weight) else 0)
     return Evidence(
         service,

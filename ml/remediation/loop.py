@@ -121,7 +121,7 @@ class Remediator:
             if decision.verdict is Verdict.ACT:
                 await self._acting.begin(record, question.action, self.policy)
             else:
-                outcome = question.answer if question.answer is not Answer.APPROVED else "refused"
+                outcome = question.answer if question.answer is not Answer.APPROVED else "refused by now"
                 await self._note(decision, seen, question.id, stage="closed", outcome=str(outcome), by=question.by)
 
     async def _follow(self, decision: Decision, seen: Evidence) -> None:

@@ -1,4 +1,4 @@
-"""Where evidence comes from: the predictor, and Prometheus for what users see. Neither is believed, neither may hang."""
+"""Where evidence comes from: the predictor, and Prometheus for what users see. Neither is trusted or may hang."""
 
 import asyncio
 import math
