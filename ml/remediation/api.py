@@ -37,13 +37,7 @@ def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, t
 
     known = [Depends(operator)]
 
-    @app.get("/health/live")
-    def live() -> dict[str, str]:
-        return {"status": "live"}
-
-    @app.get("/metrics")
-    def numbers() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    _for_everybody(app, metrics)
 
     @app.get("/state", dependencies=known)
     def state() -> dict[str, Any]:
@@ -78,6 +72,16 @@ def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, t
             raise HTTPException(409, f"too late: it is {error}") from error
 
     return app
+
+
+def _for_everybody(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/health/live")
+    def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/metrics")
+    def numbers() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def shown(question: Question) -> dict[str, Any]:

@@ -84,8 +84,8 @@ class Approvals:
         return out
 
     def waiting(self) -> frozenset[str]:
-        """Services with a question that is not settled."""
-        return frozenset(each.action.service for each in self._questions.values() if each.answer is Answer.WAITING)
+        """Services with a question whose answer has not been handed out yet."""
+        return frozenset(each.action.service for each in self._questions.values() if not each.handed_out)
 
     def all(self) -> list[Question]:
         """All that are remembered, the newest first."""

@@ -46,7 +46,8 @@ class Record(BaseModel):
 
     at:           when this line was written; `began`: when the action had been decided
     cause:        why: the predictor's words, or who approved
-    outcome:      `done`, or a failure (`conflict`, `timeout`, ...), `shadow`, `denied`, `expired`, `refused by now`, `interrupted`
+    outcome:      `done`, or a failure (`conflict`, `timeout`, ...), `interrupted`; `shadow`, `control`; of a question
+                  `denied`, `expired`, `refused by now`
     verification: `helped`, `not helped`, `unknown`
     rollback:     `done`, `not needed`, `impossible`, or why it failed
     """

@@ -87,7 +87,7 @@ class Remediator:
         )
         await self._settle(evidence, fleets, stopped=stopped)
         for decision in self.decisions:
-            await self._follow(decision, evidence[decision.service])
+            await self._follow(decision, evidence[decision.service], fleets)
         await self._acting.give_back(self.policy, stopped=stopped)
         return self.decisions
 
@@ -124,9 +124,13 @@ class Remediator:
                 outcome = question.answer if question.answer is not Answer.APPROVED else "refused by now"
                 await self._note(decision, seen, question.id, stage="closed", outcome=str(outcome), by=question.by)
 
-    async def _follow(self, decision: Decision, seen: Evidence) -> None:
+    async def _follow(self, decision: Decision, seen: Evidence, fleets: dict[str, Fleet]) -> None:
         news = self._news(decision)
         if decision.verdict is Verdict.ACT and decision.action is not None:
+            # what persons have approved has begun since: both together may be too much
+            history, fleet = self._decider.history, fleets[decision.service]
+            if history.refusal(decision.action, fleet, self.policy, self._acting.now()):
+                return
             record = self._acting.record(decision, seen, self.policy, self._new_id())
             await self._acting.begin(record, decision.action, self.policy)
         elif decision.verdict is Verdict.PROPOSE:

@@ -193,14 +193,14 @@ class KubernetesActuator:
         try:
             async with asyncio.timeout(limit * 2):
                 return await asyncio.to_thread(ask, *arguments, _request_timeout=(limit, limit), **more)
+        except (
+            urllib3.exceptions.ConnectTimeoutError
+        ) as error:  # a refused connection is one of these: nothing was sent
+            raise ActuatorError(Failure.UNAVAILABLE, f"the API server: {error}") from error
         except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
             raise ActuatorError(Failure.TIMEOUT, f"the API server did not answer in {limit:g} s") from error
         except ApiException as error:
             raise _failure(error) from error
-        except urllib3.exceptions.MaxRetryError as error:
-            if isinstance(error.reason, urllib3.exceptions.TimeoutError):
-                raise ActuatorError(Failure.TIMEOUT, f"the API server did not answer in {limit:g} s") from error
-            raise ActuatorError(Failure.UNAVAILABLE, f"the API server: {error.reason}") from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ActuatorError(Failure.UNAVAILABLE, f"the API server: {type(error).__name__}: {error}") from error
 
