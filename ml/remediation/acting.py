@@ -116,7 +116,13 @@ class Acting:
             raise
         task = asyncio.create_task(self._carry_out(record, action, policy))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """An error that nobody foresaw leaves its service open: nothing more is done to it by this process."""
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("an action ended in an unknown way", exc_info=task.exception())
 
     async def settled(self) -> None:
         """Return when no action is being carried out."""
