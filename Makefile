@@ -108,6 +108,13 @@ chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until i
 chaos-stop: packages ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
 	@$(PYTHON_) -m chaos stop $(CHAOS)
 
+.PHONY: remediate remediate-stop
+remediate: packages ## act on warnings as ml/remediation/policy.yaml lets it, every minute: MODE=shadow (says only), approve, auto
+	@$(PYTHON_) -m ml.remediation $(if $(MODE),--mode $(MODE)) $(REMEDIATE)
+
+remediate-stop: packages ## its kill switch: nothing is done, undone or asked any more, until python -m ml.remediation resume
+	@$(PYTHON_) -m ml.remediation stop
+
 .PHONY: test lint types ci
 test: dev ## all tests, shared out among workers: ARGS="-k reviver"
 	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)

@@ -1,5 +1,6 @@
 """Where Envoy listens and finds the replicas: on one machine, and among containers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,21 @@ def members_file(directory: Path, cluster: str) -> Path:
 def members(cluster: str, replicas: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     """The content of a members file; `replicas` maps names to (address, port)."""
     return {"resources": [{"@type": _EDS, **_assignment(cluster, replicas)}]}
+
+
+def let_back(file: Path, name: str, address: str, port: int) -> None:
+    """Add a replica to a members file, unless it is in it. Without a file there is nobody to tell."""
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    listed = told["resources"][0]["endpoints"][0]["lb_endpoints"]
+    if any(each["endpoint"].get("hostname") == name for each in listed):
+        return
+    listed += _assignment("", {name: (address, port)})["endpoints"][0]["lb_endpoints"]
+    temporary = file.with_suffix(".back")
+    temporary.write_text(json.dumps(told), encoding="utf-8")
+    temporary.replace(file)
 
 
 def socket_address(address: str, port: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ _REMEDIATION = Section(
         lines(
             About(
                 "Actions",
-                "What was done, or with mode dry-run would have been done, in the last five minutes.",
+                "What was done, asked, or with mode shadow would have been done, in the last five minutes.",
                 "short",
             ),
             Query(

@@ -73,7 +73,12 @@ def write_configuration(settings: LocalSettings, state: StateDirectory) -> None:
 
 def write_members(state: StateDirectory, cluster: str, replicas: Mapping[str, tuple[str, int]]) -> None:
     """Say which replicas of a cluster may get requests: (address, port) by name."""
-    _write(members_file(_directory(state), cluster), json.dumps(members(cluster, replicas)))
+    _write(members_of(state, cluster), json.dumps(members(cluster, replicas)))
+
+
+def members_of(state: StateDirectory, cluster: str) -> Path:
+    """The file with the members of a cluster."""
+    return members_file(_directory(state), cluster)
 
 
 def _binary() -> Path:

@@ -41,6 +41,18 @@ def mesh(stack: LocalStack, chosen: argparse.Namespace) -> int:
     return _begun(StackFaults(stack).mesh(spoilt, chosen.seconds))
 
 
+def drain(stack: LocalStack, chosen: argparse.Namespace) -> int:
+    """Take one replica out of the mesh for a while: it runs on, without new requests."""
+    return _begun(StackFaults(stack).drain(chosen.program, chosen.seconds))
+
+
+def undrain(stack: LocalStack, chosen: argparse.Namespace) -> int:
+    """Let a drained replica back into the mesh before its time."""
+    ended = StackFaults(stack).undrain(chosen.program)
+    show.console.print(f"{chosen.program}: {'is back in the mesh' if ended else 'was not drained'}.")
+    return 0
+
+
 def list_faults(stack: LocalStack, chosen: argparse.Namespace) -> int:
     """Show the faults of the stack and of the mesh that are not over."""
     found = StackFaults(stack).active()
@@ -78,6 +90,10 @@ def add(command: Callable[[str, Run], argparse.ArgumentParser]) -> None:
     poisoner = command("poison", poison_queue)
     poisoner.add_argument("--subject", default="payments.requested")
     poisoner.add_argument("--body", choices=sorted(poison.BODIES), default="undecodable")
+    drainer = command("drain", drain)
+    drainer.add_argument("program", help="one replica: payment-2")
+    _add_seconds(drainer)
+    command("undrain", undrain).add_argument("program")
     group = command("fault", list_faults)
     group.set_defaults(json=False)
     kinds = group.add_subparsers(metavar="KIND")

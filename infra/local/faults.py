@@ -1,9 +1,10 @@
-"""Breaks parts of a running stack for a while: processes that stand still or are down, routes that the mesh spoils."""
+"""Breaks parts of a running stack for a while: processes that stand still or are down, routes that the mesh spoils,
+replicas that it leaves alone."""
 
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from infra.envoy.admin import AdminError
 from infra.local import envoy, leases, processes
 from infra.local.control import ControlError
 from infra.local.errors import StackError
-from infra.local.leases import MESH, PAUSE, STOP, Keeper, Lease, Leases
+from infra.local.leases import DRAIN, MESH, PAUSE, STOP, Keeper, Lease, Leases
 from infra.local.stack import LocalStack
 from infra.mesh import faults as mesh_faults
 
@@ -92,6 +93,30 @@ class StackFaults:
             raise StackError(str(error)) from error
         return self._shown([lease])
 
+    def drain(self, name: str, seconds: float) -> list[Fault]:
+        """Take one replica out of the mesh: it runs on without new requests, and is let back at the end.
+
+        Raises:
+            StackError: no such replica, no mesh, nobody else would serve, or it has a fault already.
+        """
+        self._targets(name)
+        lease = self._lease(DRAIN, name, seconds, prepare=self._stack.prepare_drain)
+        try:
+            self._stack.withdraw(name)
+        except StackError:
+            self._keeper.end([lease])
+            raise
+        return self._shown([lease])
+
+    def undrain(self, name: str) -> list[str]:
+        """Let a drained replica back before its time; returns the ids of what ended: none when it was back already.
+
+        Raises:
+            StackError: as for `clear`.
+        """
+        found = [lease.id for lease in self._leases.all() if lease.kind == DRAIN and lease.target == name]
+        return [ended for each in found for ended in self.clear(each)]
+
     def active(self) -> list[Fault]:
         """What is not over."""
         return self._shown(self._leases.all())
@@ -132,10 +157,18 @@ class StackFaults:
                     f"End it first: python -m infra.local fault clear {lease.id}",
                 )
 
-    def _lease(self, kind: str, target: str, seconds: float, **more: Any) -> Lease:
+    def _lease(
+        self,
+        kind: str,
+        target: str,
+        seconds: float,
+        prepare: Callable[[Lease], Lease] = lambda lease: lease,
+        **more: Any,
+    ) -> Lease:
         if not SHORTEST_SECONDS <= seconds <= leases.LONGEST_SECONDS:
             raise StackError(f"A fault lasts {SHORTEST_SECONDS} to {leases.LONGEST_SECONDS:.0f} s, not {seconds:g} s.")
         lease = Lease(f"{kind}-{secrets.token_hex(3)}", kind, target, time.time() + seconds, **more)
+        lease = prepare(lease)
         self._write(lease)
         return lease
 

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from infra.envoy.admin import Admin, AdminError
+from infra.envoy.topology import let_back
 from infra.local.control import Control, ControlError
 
-PAUSE, STOP, MESH = "pause", "stop", "mesh"
+PAUSE, STOP, MESH, DRAIN = "pause", "stop", "mesh", "drain"
 LONGEST_SECONDS = 600.0
 AGAIN_SECONDS = 0.5
 """Until the next try to end what could not be ended."""
@@ -29,6 +30,7 @@ class Lease:
     target: the program, or the mesh's service and path
     pids:   of a pause: the program's process and its children
     socket: of the mesh: where Envoy's administration listens; `keys` are the runtime keys that were set
+    file:   of a drain: the members of its cluster, where `address` and `port` are written again at the end
     """
 
     id: str
@@ -38,6 +40,9 @@ class Lease:
     pids: tuple[int, ...] = ()
     socket: str = ""
     keys: tuple[str, ...] = ()
+    file: str = ""
+    address: str = ""
+    port: int = 0
 
     def left(self, now: float) -> float:
         """Seconds that remain. A clock that was set back does not make it longer than any lease may be."""
@@ -108,6 +113,8 @@ class Keeper:
                 failure = str(error)
             if not failure:
                 self._leases.remove(lease)
+                if lease.kind == DRAIN:
+                    self._let_back(lease)  # who wrote the members in between still knew of the lease
                 continue
             failures.append(f"{lease.id}: {failure}")
             if lease.left(self._now()):
@@ -135,6 +142,18 @@ class Keeper:
             return self._start_again(lease.target)
         if lease.kind == MESH and Path(lease.socket).exists():
             Admin(Path(lease.socket)).modify_runtime(dict.fromkeys(lease.keys, ""))
+        if lease.kind == DRAIN:
+            return self._let_back(lease)
+        return ""
+
+    def _let_back(self, lease: Lease) -> str:
+        state = self._control.programs().get(lease.target)
+        if state is None or state.state == "STOPPED":
+            return ""  # it was scaled away meanwhile
+        try:
+            let_back(Path(lease.file), lease.target, lease.address, lease.port)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            return f"{lease.target} is not in the mesh again: {error}"
         return ""
 
     def _start_again(self, name: str) -> str:

@@ -7,13 +7,14 @@ nothing.
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from infra.envoy.admin import Admin, AdminError
 from infra.envoy.topology import CLUSTERS
 from infra.local import envoy
 from infra.local.control import Control, ProgramState
 from infra.local.errors import StackError
-from infra.local.leases import STOP, Leases
+from infra.local.leases import DRAIN, STOP, Lease, Leases
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings, Service
 from infra.local.state import StateDirectory
@@ -45,8 +46,8 @@ class Mesh:
             return
         states = Control(self._state.socket()).programs()
         known = [program for program in self._replicas if program.name in states]
-        self._publish(self._wanted(known, states))
-        self._wait([program for program in known if states[program.name].alive])
+        drained = self._publish_wanted(known, states)
+        self._wait([program for program in known if states[program.name].alive and program.name not in drained])
 
     def withdraw(self, leaving: Collection[Program]) -> None:
         """Take replicas out before they are stopped: no new request goes to them, and those in flight end.
@@ -58,7 +59,7 @@ class Mesh:
             return
         states = Control(self._state.socket()).programs()
         staying = [program for program in self._replicas if program.name in states and program.port not in ports]
-        self._publish(self._wanted(staying, states))
+        self._publish_wanted(staying, states)
         deadline = time.monotonic() + _LEAVE_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -92,6 +93,19 @@ class Mesh:
     def _in_flight(self) -> int:
         names = ("edge", "payment", "payment-v2", "inventory")
         return sum(self._admin.counter(f"http.{name}.downstream_rq_active") for name in names)
+
+    def drain(self, program: Program, lease: Lease) -> Lease:
+        """The lease with what its end needs to let the replica back."""
+        file = envoy.members_of(self._state, _cluster(program.service)) if program.service else ""
+        return replace(lease, file=str(file), address=self._settings.host.strip("[]"), port=program.port)
+
+    def _publish_wanted(self, among: list[Program], states: Mapping[str, ProgramState]) -> set[str]:
+        """Publish all but those that are drained; returns these. One whose drain ends meanwhile is not forgotten."""
+        while True:
+            drained = {lease.target for lease in Leases(self._state.faults).all() if lease.kind == DRAIN}
+            self._publish([each for each in self._wanted(among, states) if each.name not in drained])
+            if drained <= {lease.target for lease in Leases(self._state.faults).all() if lease.kind == DRAIN}:
+                return drained
 
     def _wanted(self, among: list[Program], states: Mapping[str, ProgramState]) -> list[Program]:
         """Those that should run: what a fault on purpose has stopped comes back by itself, and nobody tells Envoy."""

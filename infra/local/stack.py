@@ -12,6 +12,7 @@ from infra.local import control_room, databases, health, nats, page, processes, 
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
+from infra.local.leases import DRAIN, Lease, Leases
 from infra.local.mesh import Mesh
 from infra.local.monitoring import Monitoring
 from infra.local.programs import Program, needed_first, others_at_start, programs
@@ -196,6 +197,28 @@ class LocalStack:
                 self._mesh.route()
             finally:
                 self._monitoring.write_targets()
+
+    def prepare_drain(self, lease: Lease) -> Lease:
+        """A drain's lease, with what its end needs.
+
+        Raises:
+            StackError: there is no mesh, no such replica, or nobody else would serve.
+        """
+        program = self._by_name.get(lease.target)
+        if program is None or program.service is None:
+            raise StackError(f"{lease.target} is no replica of a service.")
+        if not self._mesh.runs:
+            raise StackError("The stack has no mesh to take it out of.", "Start it with: make up MESH=envoy")
+        drained = {each.target for each in Leases(self.state.faults).all() if each.kind == DRAIN}
+        own = {each.name for each in self._replicas(program.service)} - drained - {program.name}
+        if not any(each.ready for each in self.status() if each.name in own):
+            raise StackError(f"No other replica of {program.service.name} is ready and in the mesh.")
+        return self._mesh.drain(program, lease)
+
+    def withdraw(self, name: str) -> None:
+        """Take a replica out of the mesh whose drain is leased; what is in flight ends."""
+        with self.state.lock("drain"):
+            self._mesh.withdraw([self._by_name[name]])
 
     def restart(self, name: str) -> None:
         """Restart a program, or a service's running replicas one after the other, each ready before the next.

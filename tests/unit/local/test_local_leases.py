@@ -1,5 +1,6 @@
 """Faults in the stack end when their lease is over, whoever holds it, and however often they are ended."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ import psutil
 import pytest
 
 from infra.envoy.admin import AdminError
+from infra.envoy.topology import members
 from infra.local import leases
 from infra.local.control import ControlError
-from infra.local.leases import AGAIN_SECONDS, LONGEST_SECONDS, MESH, PAUSE, STOP, Keeper, Lease, Leases
+from infra.local.leases import AGAIN_SECONDS, DRAIN, LONGEST_SECONDS, MESH, PAUSE, STOP, Keeper, Lease, Leases
 from infra.local.processes import family
 from tests.fixtures.waiting import until
 from tests.unit.local.test_local_reviver import Clock, FakeSupervisor
@@ -181,3 +183,43 @@ def test_a_supervisor_that_does_not_answer_does_not_keep_a_pause_from_ending(
     monkeypatch.setattr(FakeSupervisor, "programs", gone)
     world.lease(PAUSE, seconds=0)
     assert (world.keeper.end_due(), world.leases.all()) == ([], [])
+
+
+def drained(world: World, file: Path, name: str = "payment-2") -> Lease:
+    return world.lease(DRAIN, name, 10, file=str(file), address="127.0.0.1", port=8112)
+
+
+def members_in(file: Path) -> list[str]:
+    listed = json.loads(file.read_text())["resources"][0]["endpoints"][0]["lb_endpoints"]
+    return [each["endpoint"]["hostname"] for each in listed]
+
+
+def test_a_drained_replica_is_let_back_once_when_its_time_is_over(tmp_path: Path) -> None:
+    world, file = World(tmp_path, payment_2="RUNNING"), tmp_path / "payment-v1.json"
+    file.write_text(json.dumps(members("payment-v1", {"payment-1": ("127.0.0.1", 8111)})))
+    drained(world, file)
+    assert world.keeper.end_due() == []
+    assert members_in(file) == ["payment-1"]
+    world.clock.now += 10
+    assert world.keeper.end_due() == []
+    assert members_in(file) == ["payment-1", "payment-2"]
+    assert world.leases.all() == []
+
+
+def test_a_drained_replica_that_was_scaled_away_is_not_let_back(tmp_path: Path) -> None:
+    world, file = World(tmp_path, payment_2="STOPPED"), tmp_path / "payment-v1.json"
+    file.write_text(json.dumps(members("payment-v1", {})))
+    drained(world, file)
+    world.clock.now += 10
+    assert (world.keeper.end_due(), members_in(file), world.leases.all()) == ([], [], [])
+
+
+def test_a_members_file_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
+    world, file = World(tmp_path, payment_2="RUNNING"), tmp_path / "payment-v1.json"
+    file.write_text("{")
+    drained(world, file)
+    world.clock.now += 10
+    (failure,) = world.keeper.end_due()
+    assert "payment-2 is not in the mesh again" in failure
+    file.write_text(json.dumps(members("payment-v1", {})))
+    assert (world.keeper.end_due(), members_in(file)) == ([], ["payment-2"])

@@ -164,12 +164,14 @@ def test_the_namespace_refuses_pods_that_ask_for_more(name: str) -> None:
         assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
 
 
-def test_the_actuator_can_set_numbers_of_replicas_and_change_nothing_else() -> None:
+def test_the_actuator_can_set_numbers_of_replicas_evict_pods_and_change_nothing_else() -> None:
     role = named(overlay("production"), "Role", "actuator")
     changes = [rule for rule in role["rules"] if not {*rule["verbs"]} <= {"get", "list", "watch"}]
-    (scale,) = changes
+    scale, evict = sorted(changes, key=lambda rule: rule["resources"])
     assert (scale["resources"], scale["verbs"]) == (["deployments/scale"], ["get", "patch"])
     assert {*scale["resourceNames"]} == {each["metadata"]["name"] for each in services(overlay("production"))}
+    # not `delete` of pods: an eviction respects disruption budgets
+    assert (evict["resources"], evict["verbs"]) == (["pods/eviction"], ["create"])
 
 
 @IN_EACH_OVERLAY

@@ -1,0 +1,1 @@
+"""The only places that change anything: Kubernetes, and the stack on this machine."""
