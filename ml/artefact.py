@@ -30,7 +30,7 @@ class ArtefactRefused(Exception):
 
 
 class Calibration(BaseModel):
-    """Platt's: see `ml.training.boosted.Platt`."""
+    """Platt's: see `ml.calibration.Platt`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -51,7 +51,7 @@ def features(signals: Matrix) -> Matrix:
         raise ValueError(f"needs at least {HISTORY} minutes of {len(SIGNALS)} signals, got {signals.shape}")
     columns = [_of_signal(signals[:, index], signal.limit) for index, signal in enumerate(SIGNALS)]
     blocks = np.stack(columns, axis=1)  # rows x signals x features
-    return np.concatenate([blocks.reshape(len(blocks), -1), _across(blocks)], axis=1)
+    return np.concatenate([blocks.reshape(len(blocks), -1), across(blocks)], axis=1)
 
 
 def _of_signal(column: Matrix, limit: float | None) -> Matrix:
@@ -120,8 +120,11 @@ def _to_limit(level: Matrix, slope: Matrix, limit: float | None) -> Matrix:
     return np.where(np.isnan(level) | np.isnan(slope), np.nan, minutes)
 
 
-def _across(blocks: Matrix) -> Matrix:
-    """How many signals surely rise, the soonest limit of those, and whether latency rises faster than the load."""
+def across(blocks: Matrix) -> Matrix:
+    """The features named `ACROSS`, from rows x signals x features.
+
+    How many signals surely rise, the soonest limit of those, and whether latency rises faster than the load.
+    """
     t = blocks[:, :, PER_SIGNAL.index("t_15")]
     to_limit = blocks[:, :, PER_SIGNAL.index("to_limit")]
     rising = np.where(np.isnan(t), False, t > 3.0)
