@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -74,4 +75,13 @@ def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: 
         random_state=seed,
         early_stopping=False,
     )
-    return trees.fit(table.features[chosen].astype(np.float32), table.positive[chosen])
+    return trees.fit(learnable(table.features[chosen]), table.positive[chosen])
+
+
+def learnable(table: Matrix) -> npt.NDArray[np.float32]:
+    """Features as the trees take them to learn from: scikit-learn 1.9 fails on a column that is never known.
+
+    Such a column becomes a constant, which no tree can split on: it stands for nothing, as before.
+    """
+    never = np.isnan(table).all(axis=0)
+    return np.where(never, 0.0, table).astype(np.float32)
