@@ -95,5 +95,5 @@ def _number(value: float) -> str:
     if abs(value) >= 10:
         return f"{value:.0f}"
     if abs(value) >= 1:
-        return f"{value:.1f}"
+        return f"{value:.1f}".removesuffix(".0")
     return f"{value:.2g}" if abs(value) >= 0.001 else "0"

@@ -44,7 +44,7 @@ def signals(minutes: int, seed: int, *, leak: str = "", starts: int = 0, rise: f
 
 
 @cache
-def trained() -> tuple[bytes, dict[str, object]]:
+def trained(trees_count: int = 40) -> tuple[bytes, dict[str, object]]:
     """ONNX and a manifest of a model that has seen memory and pools leak."""
     listed = []
     for seed in range(30):
@@ -54,7 +54,7 @@ def trained() -> tuple[bytes, dict[str, object]]:
         table = signals(180, seed, leak=leak, starts=60)
         listed.append(Series(f"run-{seed}", "order", 0.0, table, found, (("leak", "gradual"),) * len(found)))
     table = rows(listed)
-    trees = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, random_state=1)
+    trees = HistGradientBoostingClassifier(max_iter=trees_count, max_leaf_nodes=12, random_state=1)
     trees.fit(learnable(table.features), table.positive)
     manifest = {
         "format": artefact.FORMAT, "name": "made up", "created": "2026-01-01T00:00:00+00:00",
@@ -65,9 +65,9 @@ def trained() -> tuple[bytes, dict[str, object]]:
     return as_onnx(Model(trees, Platt(1.0, 0.0)), table.features[:200]), manifest
 
 
-def write_model(directory: Path) -> None:
+def write_model(directory: Path, trees_count: int = 40) -> None:
     """The model, and beside it the public half of the key that signed it."""
-    onnx, manifest = trained()
+    onnx, manifest = trained(trees_count)
     artefact.write(directory, onnx, manifest, KEY)
     (directory / "key.pub").write_text(bytes(KEY.verify_key).hex())
 

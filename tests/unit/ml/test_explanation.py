@@ -23,10 +23,18 @@ def of(**known: float) -> np.ndarray:
         ),
         ("memory", of(level=0.71, slope_15=0.011, t_15=1, to_limit=26.4), "memory 71 % of its limit"),
         ("memory", of(level=1.02, slope_15=0.0, t_15=0, to_limit=0), "memory 102 % of its limit, full or beyond"),
-        ("pool", of(level=0.9, slope_15=-0.02, t_15=-9, to_limit=120), "connections of the pool 90 % in use, -2.0 % a minute"),
-        ("latency_p95", of(level=0.25, slope_15=0.05, t_15=8, to_limit=15), "latency p95 0.25 s, +0.05 s a minute, at 1 s in 15 minutes"),
+        (
+            "pool",
+            of(level=0.9, slope_15=-0.02, t_15=-9, to_limit=120),
+            "connections of the pool 90 % in use, -2 % a minute",
+        ),
+        (
+            "latency_p95",
+            of(level=0.25, slope_15=0.05, t_15=8, to_limit=15),
+            "latency p95 0.25 s, +0.05 s a minute, at 1 s in 15 minutes",
+        ),
         ("queue_age", of(level=340, slope_15=12, t_15=8), "oldest queued message 340 s, +12 s a minute"),
-        ("replicas", of(level=2, slope_15=0, t_15=0), "replicas that answer 2.0"),
+        ("replicas", of(level=2, slope_15=0, t_15=0), "replicas that answer 2"),
         ("retry_ratio", of(), "retries: no numbers"),
     ],
 )  # fmt: skip
