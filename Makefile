@@ -119,6 +119,10 @@ rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symp
 	@$(PYTHON_) -m infra.prometheus.generate
 	@$(PYTHON_) -m infra.kubernetes.rules
 
+.PHONY: chaos-manifests
+chaos-manifests: dev ## the experiments for Chaos Mesh, Istio and Litmus, and what their gate can be asked
+	@$(PYTHON_) -m chaos.render
+
 .PHONY: dashboards
 dashboards: dev ## the JSON of Grafana's dashboards from infra/grafana/*.py
 	@$(PYTHON_) -m infra.grafana.generate

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT = 860, 64, 12
+WIDTH, LEFT, RIGHT = 860, 150, 12
 
 COLOURS = {"201": "#2e7d4f", "202": "#d99a1c", "402": "#7a7a8c", "409": "#9a8fb5", "none": "#3b3b45"}
 _ERROR, _LINES = "#c0392b", ("#1f5fa8", "#c2571a", "#6b4fa0", "#2e7d4f")
@@ -77,7 +77,7 @@ def strips(axis: Axis, rows: Mapping[str, Sequence[tuple[float, str]]], title: s
     shapes = []
     for number, (name, states) in enumerate(rows.items()):
         y = 24 + number * row
-        shapes.append(f'<text x="{LEFT - 6}" y="{y + 12}" text-anchor="end" class="tick">{escape(name[:11])}</text>')
+        shapes.append(f'<text x="{LEFT - 6}" y="{y + 12}" text-anchor="end" class="tick">{escape(name[:26])}</text>')
         for (at, state), until in zip(states, [*(at for at, _ in states[1:]), axis.end], strict=True):
             shapes.append(
                 f'<rect x="{axis.x(at):.1f}" y="{y}" width="{max(axis.x(until) - axis.x(at), 0.5):.1f}" '

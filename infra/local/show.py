@@ -51,24 +51,23 @@ def faults(listed: list[Fault]) -> None:
 
 def addresses(stack: LocalStack, seconds: float) -> None:
     """Where everything is, and an order to place."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for service in SERVICES:
-        table.add_row(service.name, _local(stack.url(service.name)), "")
+    rows = [(service.name, _local(stack.url(service.name)), "") for service in SERVICES]
     if envoy.runs(stack.settings):
-        table.add_row("mesh", "Envoy, before each of these", f"numbers at {_local(envoy.stats_url(stack.settings))}")
+        rows.append(("mesh", "Envoy, before each of these", f"numbers at {_local(envoy.stats_url(stack.settings))}"))
     else:
-        table.add_row("mesh", "off", "the services call each other directly")
-    table.add_row("nats", stack.url("nats"), f"monitor at {stack.url('nats-monitor')}")
+        rows.append(("mesh", "off", "the services call each other directly"))
+    rows.append(("nats", stack.url("nats"), f"monitor at {stack.url('nats-monitor')}"))
     if stack.settings.traces == "on":
         address = _local(stack.url("control-room"))
-        table.add_row("traces", address, f"{address}/api/traces/<x-trace-id of an answer>")
-    for name in TOOLS:
-        if stack.running_program(name):
-            table.add_row(name, _local(stack.url(name)), "")
-    table.add_row("database", stack.settings.database if "://" not in stack.settings.database else "external", "")
-    table.add_row("logs", str(stack.state.logs), "make logs SERVICE=order")
+        rows.append(("traces", address, f"{address}/api/traces/<x-trace-id of an answer>"))
+    rows += [(name, _local(stack.url(name)), "") for name in TOOLS if stack.running_program(name)]
+    rows.append(("database", stack.settings.database if "://" not in stack.settings.database else "external", ""))
+    rows.append(("logs", str(stack.state.logs), "make logs SERVICE=order"))
     console.print()
-    console.print(table)
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        # wider than the terminal, if need be: half an address is none
+        console.print(Text(f"{row[0]:{first}}  {row[1]:{second}}  {row[2]}".rstrip()), soft_wrap=True)
     console.print(f"\nUp in {seconds:.1f} s. Place an order:\n")
     console.print(Text(order_command(stack)), soft_wrap=True)
 

@@ -18,6 +18,10 @@ _MOST = 1e9
 """No signal is negative or larger than this; who says so lies, and its squares would drown the rest."""
 
 
+_LONGEST_REASON = 200
+"""Characters: an error may quote all that Prometheus sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Minutes x questions, NaN for gaps; and for each question that was not answered at all, why."""
@@ -50,7 +54,7 @@ class Questions:
                 async with asyncio.timeout_at(deadline), self._room:
                     column = await self._prometheus.column(self._scale.fill(query, service), grid)
             except PrometheusUnavailable as error:
-                failures[name] = str(error)
+                failures[name] = str(error)[:_LONGEST_REASON]
             except TimeoutError:
                 failures[name] = "no answer in time"
             else:

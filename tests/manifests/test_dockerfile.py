@@ -31,9 +31,11 @@ def test_compose_and_the_dockerfile_agree_on_the_base() -> None:
 
 
 def test_the_image_runs_as_the_user_that_secrets_are_handed_to() -> None:
-    assert instructions("USER") == [f"{IMAGES_USER}:{IMAGES_USER}"]
-    final = "\n".join(WORDS).split("AS service")[1]
-    assert "RUN" not in final, "the final image is put together from files, not built in place"
+    assert {*instructions("USER")} == {f"{IMAGES_USER}:{IMAGES_USER}"}
+    whole = "\n".join(WORDS)
+    for final in (whole.split("AS service")[1], whole.split("AS gate\n")[1].split("\nFROM")[0]):
+        assert "RUN" not in final, "the final image is put together from files, not built in place"
+        assert "USER" in final
 
 
 def test_packages_are_installed_by_hash_from_the_runtime_lock_without_a_compiler() -> None:

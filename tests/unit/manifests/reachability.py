@@ -22,6 +22,7 @@ class Party:
 
 
 PROMETHEUS = Party("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"})
+CHAOS_MESH = Party("chaos-mesh", "chaos-mesh", {"app.kubernetes.io/component": "controller-manager"})
 ISTIOD = Party("istiod", "istio-system", {"app": "istiod"}, (15012,))
 NAMES = Party("names", "kube-system", {"k8s-app": "kube-dns"}, (53,))
 WORLD = Party("world", "", {})

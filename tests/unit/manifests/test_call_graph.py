@@ -26,6 +26,7 @@ from shared.chassis.auth import TokenSigner
 from shared.resilience import Registry
 from tests.unit.manifests.building import OVERLAYS, ROOT, SERVICES, of_kind, overlay, services
 from tests.unit.manifests.reachability import (
+    CHAOS_MESH,
     ISTIOD,
     NAMES,
     NEIGHBOUR,
@@ -41,6 +42,7 @@ from tests.unit.manifests.reachability import (
 from tests.unit.manifests.test_service_settings import mount  # noqa: F401 - a fixture
 
 SETTINGS = {"order": OrderSettings, "payment": PaymentSettings, "inventory": InventorySettings}
+WITHOUT_PROXY = {"prometheus", "chaos-mesh"}
 KEY = SecretStr("k" * 32)
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -131,7 +133,7 @@ def expected_edges(name: str) -> set[Edge]:
     """What must be reachable, from the code and from what the overlay holds."""
     edges: set[Edge] = {(caller, called, 8080) for caller, called in http_edges()}
     edges |= {(service, "nats", 4222) for service in SERVICES if imports(service, "Broker")} | {("nats", "nats", 6222)}
-    edges |= {("prometheus", service, 8080) for service in SERVICES}
+    edges |= {("prometheus", each, 8080) for each in (*SERVICES, "slo-gate")} | {("chaos-mesh", "slo-gate", 8080)}
     if name == "dev":
         edges |= {(caller, "postgres", 5432) for service in SERVICES for caller in (service, f"migrate-{service}")}
         return edges
@@ -150,10 +152,14 @@ def expected_edges(name: str) -> set[Edge]:
 def test_pods_can_reach_whom_the_code_calls_and_nobody_else(name: str) -> None:
     built = overlay(name)
     ours = parties(built, meshed=name == "production")
-    open_to_all = {(each.name, "edge", port) for each in (*ours, PROMETHEUS, NEIGHBOUR) for port in (8080, 8443)}
-    found = reachable(built, [*ours, PROMETHEUS, WORLD, NEIGHBOUR], ours)
+    open_to_all = {
+        (each.name, "edge", port) for each in (*ours, PROMETHEUS, CHAOS_MESH, NEIGHBOUR) for port in (8080, 8443)
+    }
+    found = reachable(built, [*ours, PROMETHEUS, CHAOS_MESH, WORLD, NEIGHBOUR], ours)
     # the edge's ports are open to whoever can get out; nobody else here can, but for those outside
-    found -= open_to_all & {(who, "edge", port) for who in ("prometheus", "neighbour") for port in (8080, 8443)}
+    found -= open_to_all & {
+        (who, "edge", port) for who in ("prometheus", "chaos-mesh", "neighbour") for port in (8080, 8443)
+    }
     assert found == expected_edges(name)
 
 
@@ -163,7 +169,8 @@ def test_pods_find_names_and_only_proxies_the_meshs_control_plane(name: str) -> 
     ours = parties(built, meshed=False)
     assert {sender for sender, _, _ in reachable(built, ours, [NAMES])} == {each.name for each in ours}
     with_proxy = {sender for sender, _, _ in reachable(built, ours, [ISTIOD])}
-    assert with_proxy == ({each.name for each in ours if "migrate" not in each.name} if name == "production" else set())
+    proxied = {each.name for each in ours if "migrate" not in each.name} - {"slo-gate"}
+    assert with_proxy == (proxied if name == "production" else set())
 
 
 async def test_every_call_of_the_order_services_clients_is_allowed_and_every_allowed_call_is_made() -> None:
@@ -187,7 +194,7 @@ def test_services_call_nobody_but_through_the_clients_that_were_run() -> None:
 def test_who_is_allowed_in_the_mesh_is_who_can_be_reached_on_the_network() -> None:
     built = overlay("production")
     allowed = {(each.caller, each.target) for each in grants(built)}
-    reached = {(caller, called) for caller, called, _ in expected_edges("production") if caller != "prometheus"}
+    reached = {(caller, called) for caller, called, _ in expected_edges("production") if caller not in WITHOUT_PROXY}
     assert allowed == reached
     for each in grants(built):
         if each.ports:

@@ -1,0 +1,1 @@
+"""The experiments as Kubernetes knows them: Chaos Mesh, Istio, Litmus. `python -m chaos.render` writes the files."""

@@ -1,0 +1,1 @@
+"""Parts of the experiments with the real programs that they ask."""
