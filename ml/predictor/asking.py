@@ -29,6 +29,10 @@ class Asked:
     columns: Matrix
     failures: Mapping[str, str]
 
+    def failed(self, why: str) -> list[str]:
+        """The questions that failed for this reason."""
+        return [name for name, reason in self.failures.items() if reason == why]
+
 
 class Questions:
     """Asks about one service at a time. All questions of a minute end by its deadline."""

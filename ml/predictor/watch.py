@@ -20,7 +20,7 @@ from ml.predictor.metrics import Counts
 from ml.predictor.prediction import Prediction, State, counted_on, missing, why_unknown
 from ml.predictor.scorer import Scorer
 
-_STALE_MINUTES = 3
+_STALE_MINUTES = 4
 _SHARE_OF_MINUTE = 0.8
 """All questions of a minute end within it."""
 
@@ -74,7 +74,7 @@ class Watch:
         if latest is None or latest.at is None:
             return Prediction(service, None, State.UNKNOWN, why="no minute has been looked at yet")
         age = self._clock() - latest.at
-        if abs(age) > (_STALE_MINUTES + 1) * self._minute:
+        if abs(age) > _STALE_MINUTES * self._minute:
             return Prediction(service, latest.at, State.UNKNOWN, why=f"the latest prediction is {age:.0f} s old")
         return latest
 
@@ -98,8 +98,10 @@ class Watch:
     async def _look(self, service: str, at: float, deadline: float) -> None:
         try:
             asked = await self._questions.signals(service, at, deadline)
-            with self._counts.latency.time():
-                prediction = self._predict(service, at, asked)
+            began = time.perf_counter()
+            prediction = self._predict(service, at, asked)
+            if prediction.probability is not None:
+                self._counts.latency.observe(time.perf_counter() - began)
             self._latest[service] = prediction
             self._note(prediction, asked)
             await self._judge(service, at, deadline)
@@ -137,7 +139,7 @@ class Watch:
             why=prediction.why,
             reasons=[reason.words for reason in prediction.reasons],
             missing=prediction.missing,
-            unanswered=dict(asked.failures),
+            unanswered={why: sorted(asked.failed(why)) for why in set(asked.failures.values())},
         )
 
     async def _judge(self, service: str, at: float, deadline: float) -> None:
