@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from nacl.signing import SigningKey
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from ml import artefact
 from ml.calibration import Platt
@@ -55,7 +56,8 @@ def trained(trees_count: int = 40) -> tuple[bytes, dict[str, object]]:
         listed.append(Series(f"run-{seed}", "order", 0.0, table, found, (("leak", "gradual"),) * len(found)))
     table = rows(listed)
     trees = HistGradientBoostingClassifier(max_iter=trees_count, max_leaf_nodes=12, random_state=1)
-    trees.fit(learnable(table.features), table.positive)
+    with threadpool_limits(1):  # on a busy machine OpenMP's threads wait for each other, spinning
+        trees.fit(learnable(table.features), table.positive)
     manifest = {
         "format": artefact.FORMAT, "name": "made up", "created": "2026-01-01T00:00:00+00:00",
         "features": list(FEATURES), "history_minutes": HISTORY, "calibration": {"slope": 1.0, "intercept": 0.0},
