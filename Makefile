@@ -15,7 +15,7 @@ SIGNAL ?= KILL
 
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
-	PORT_CONTROL_ROOM TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
+	PORT_CONTROL_ROOM PAGE PORT_PAGE TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
 	MESH ENVOY_STATS_PORT BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
@@ -33,7 +33,7 @@ WHICHEVER := $(PYTHON_) -m infra.stack --stack $(STACK)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 
-.PHONY: up down status logs scale restart kill reset
+.PHONY: up down status logs scale restart kill reset room
 up: packages ## start the platform and wait until it is ready: STACK=local (processes) or compose (containers)
 	@$(WHICHEVER) up
 
@@ -57,6 +57,9 @@ kill: packages ## a drill: SERVICE=payment-1 SIGNAL=KILL
 
 reset: packages ## stop, then delete data, secrets and logs
 	@$(WHICHEVER) reset $(if $(YES),--yes)
+
+room: packages ## a link that opens the control room's page, logged in
+	@$(LOCAL) room
 
 .PHONY: fault faults faults-clear poison
 fault: packages ## break a part for a while: KIND=pause PROGRAM=payment-1 SECONDS=20
@@ -89,9 +92,12 @@ rehearse-compose: ## the containers with a real engine and stand-in images: REHE
 	@$(BOOTSTRAP) dev
 	@$(PYTHON_) -m infra.compose.rehearsal $(REHEARSAL)
 
-.PHONY: chaos gameday chaos-schedule chaos-stop
+.PHONY: chaos compare gameday chaos-schedule chaos-stop
 chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
 	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(CHAOS)
+
+compare: chaos-packages ## what is a pattern worth: the same fault with more and more of them on: SCENARIO=payment-latency
+	@$(PYTHON_) -m chaos compare $(or $(SCENARIO),payment-latency) $(CHAOS)
 
 gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="control payment-down"
 	@$(PYTHON_) -m chaos gameday $(SCENARIOS) $(CHAOS)
@@ -158,6 +164,10 @@ bench-frame: ## what frame, logs, metrics and tracing cost a request, beside Ope
 .PHONY: bench-order
 bench-order: dev ## CPU time, statements, commits and memory of one order: BENCH="--soak 5000"
 	@$(PYTHON_) -m tests.bench.bench_order_path $(BENCH)
+
+.PHONY: bench-page
+bench-page: dev ## what the control room's page costs: first view, one viewer at rest, twenty under load
+	@$(PYTHON_) -m tests.bench.bench_page $(BENCH)
 
 .PHONY: bench-mesh
 bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chaos import definition, targets
+from chaos.compare import switches
 from chaos.definition import BadExperiment
 from chaos.runner import plan
 from chaos.runner.one import alone, stop_running
@@ -60,6 +61,33 @@ def run(chosen: argparse.Namespace) -> int:
     return verdict.label.exit_code
 
 
+def compare(chosen: argparse.Namespace) -> int:
+    """Show what each pattern is worth: the same load and fault with more and more of them on."""
+    from rich.console import Console
+
+    from chaos.compare import climb, ladder, page, table
+
+    rungs = ladder.load().chosen(chosen.rungs)
+    target = targets.chosen(chosen.target)
+    phases = climb.Phases(chosen.warm_up_seconds or 3.0, chosen.fault_seconds or 12.0)
+    asked = climb.Chosen(chosen.scenario, chosen.seed, chosen.orders_per_second or 12.0, phases)
+    directory = target.runs / f"compare-{chosen.scenario}-{time.strftime('%Y%m%d-%H%M%S')}"
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    began = time.monotonic()
+    with alone(target, f"compare {chosen.scenario}"):
+        directory.mkdir(parents=True, exist_ok=True)
+        rows = climb.climb(rungs, target, asked, directory, tell=lambda name: console.print(f"... {name}"))
+    title = f"What is a pattern worth? {chosen.scenario}"
+    facts = {
+        "scenario": chosen.scenario, "seed": asked.seed, "orders_per_second": asked.orders_per_second,
+        "fault_seconds": phases.fault, "took_seconds": round(time.monotonic() - began),
+    }  # fmt: skip
+    page.write(directory, title, facts, rows)
+    table.show(rows, console)
+    sys.stdout.write(f"{directory / 'compare.html'}\n")
+    return 0 if all(row.good for row in rows) else 1
+
+
 def gameday(chosen: argparse.Namespace) -> int:
     """Run several scenarios, one after the other, each in a process of its own; the worst of their exit codes."""
     scenarios = chosen.scenarios or plan.GAMEDAY
@@ -100,9 +128,11 @@ def stop(chosen: argparse.Namespace) -> int:
     """End the experiment that is under way, and every fault everywhere."""
     target = targets.chosen(chosen.target)
     stopped = stop_running(target)
+    restored = switches.restore(target)
     target.clear()
     left = target.faults()
     sys.stdout.write(f"{stopped} was stopped. " if stopped else "")
+    sys.stdout.write(f"{restored[0].upper()}{restored[1:]}. " if restored else "")
     sys.stdout.write("No fault acts any more.\n" if not left else f"Still there: {'; '.join(left)}\n")
     return 1 if left else 0
 
@@ -134,6 +164,12 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--orders-per-second", type=_rate, help="the load; default: the experiment's own")
     runner.add_argument("--folder", type=Path, default=definition.EXPERIMENTS, help="where experiments are")
     runner.add_argument("--verbose", action="store_true")
+    comparison = command("compare", compare)
+    comparison.add_argument("scenario", help="payment-latency, payment-down, payment-errors, ...")
+    comparison.add_argument("rungs", nargs="*", help="default: all of chaos/compare/ladder.yaml")
+    choices(comparison)
+    comparison.add_argument("--warm-up-seconds", type=_seconds, help="load before each fault; default: 3")
+    comparison.add_argument("--orders-per-second", type=_rate, help="the load; default: 12")
     several = command("gameday", gameday)
     several.add_argument("scenarios", nargs="*", help=f"default: {', '.join(plan.GAMEDAY)}")
     choices(several)

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,18 @@ _WARM_UP_PATIENCE = 30.0
 
 
 class Session:
-    """Load, observer, recording and target of one run."""
+    """Load, observer, recording and target of one run. `metrics` are read beside what the definition asks for."""
 
-    def __init__(self, definition: Definition, target: Target, directory: Path, *, run: str, seed: int) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        target: Target,
+        directory: Path,
+        *,
+        run: str,
+        seed: int,
+        metrics: Collection[str] = (),
+    ) -> None:
         self.definition = definition
         self.target = target
         self.directory = directory
@@ -33,7 +42,7 @@ class Session:
         self.traffic = Traffic(
             directory, self.recording, edge=target.addresses.edge, inventory=target.addresses.inventory
         )
-        self.observer = Observer(target, self.recording, self.traffic, _metrics(definition))
+        self.observer = Observer(target, self.recording, self.traffic, _metrics(definition) | set(metrics))
         self.breached = ""
         self._scaled: dict[str, int] = {}
         self._armed = threading.Event()

@@ -18,7 +18,7 @@ _MOST_WORKERS = 4
 
 _COMMON_PLATFORM = "the common platform"
 _ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api")
-_HEAVY = ("test_killing", "test_payment_down", "test_mesh", "test_traces")
+_HEAVY = ("test_killing", "test_payment_down", "test_chaos", "test_mesh", "test_traces")
 _LONG = (
     "test_prometheus",
     "test_dashboards",
@@ -35,9 +35,12 @@ def _file(name: str) -> str:
     return f"tests/e2e/{name}.py"
 
 
+_BROWSER = "tests/browser/test_control_room.py"
+
 _PIECES = {_file(name): _COMMON_PLATFORM for name in _ON_THE_COMMON_PLATFORM}
 _ONE_AT_A_TIME = frozenset([_COMMON_PLATFORM, *map(_file, _HEAVY)])
-_ORDER = {file: place for place, file in enumerate(map(_file, [*_HEAVY, *_LONG, *_ON_THE_COMMON_PLATFORM]))}
+_AFTER_HEAVY = map(_file, [*_LONG, *_ON_THE_COMMON_PLATFORM])
+_ORDER = {file: place for place, file in enumerate([*map(_file, _HEAVY), _BROWSER, *_AFTER_HEAVY])}
 
 
 class PieceScheduling(LoadFileScheduling):

@@ -8,7 +8,7 @@ from chaos.report.markdown import alerts, measured, spelt, timeline
 from chaos.report.run import Phase, Run, phases
 from chaos.runner.checks import Finding
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; } body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto;
 padding: 0 1rem; color: #1d1d22; } h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.05rem;
 margin: 1.6rem 0 .4rem; } table { border-collapse: collapse; width: 100%; font-size: .9rem; } td, th { text-align: left;
@@ -52,7 +52,7 @@ def page(run: Run) -> str:
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{label}: {title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
         f"<body>{chr(10).join(body)}</body></html>\n"
     )
 

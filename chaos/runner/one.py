@@ -13,7 +13,7 @@ import psutil
 
 from chaos.targets.target import Target, TargetError
 
-_STOP_SECONDS = 30.0
+_STOP_SECONDS, _LOOK_SECONDS = 30.0, 0.1
 
 
 @contextlib.contextmanager
@@ -50,11 +50,14 @@ def stop_running(target: Target) -> str:
         if process.create_time() != holder["created"]:
             return ""
         process.send_signal(signal.SIGTERM)
-        process.wait(_STOP_SECONDS)
+        patience = time.monotonic() + _STOP_SECONDS
+        # One that has ended and that its parent does not look after stays in the list as a zombie.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > patience:
+                return f"{holder['what']} (it still ends: {time.strftime('%H:%M:%S')})"
+            time.sleep(_LOOK_SECONDS)
     except psutil.NoSuchProcess:
         pass
-    except psutil.TimeoutExpired:
-        return f"{holder['what']} (it still ends: {time.strftime('%H:%M:%S')})"
     return str(holder["what"])
 
 

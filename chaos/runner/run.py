@@ -58,9 +58,9 @@ def run(name: str, target: Target, choices: Choices, *, folder: Path = definitio
         facts, journal = _experiment(experiment, under_way)
     finally:
         # Whatever has happened: no fault stays, and no second Ctrl-C keeps it.
-        with _deaf():
+        with deaf():
             left = _ended(under_way)
-    with _deaf():
+    with deaf():
         audited = _audited(under_way) if not facts.not_started else Facts()
         facts = Facts(facts.not_started, facts.interrupted, facts.steady_after, audited.audit, audited.audit_says, left)
         ended = time.time()
@@ -183,7 +183,7 @@ def _audited(under_way: Session) -> Facts:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Signals that would end this process wait: what runs here is bounded in time and must be finished."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}

@@ -105,6 +105,11 @@ class Compose:
         """Not here yet: Envoy's administration is a socket inside its container."""
         raise TargetError(f"No faults in the mesh of containers yet ({service}, {dict(fault)}, {seconds:g} s).")
 
+    def mesh_repeats(self, on: bool) -> None:
+        """Not here either."""
+        if on:
+            raise TargetError("The mesh of containers cannot be told to repeat charges.")
+
     def broker(self) -> Broker:
         """Not published; reached at its container's address."""
         container = self._one("nats-1")

@@ -13,6 +13,8 @@ import psutil
 
 from chaos.targets.admin import Admin
 from chaos.targets.target import Addresses, Broker, Program, Replica, TargetError
+from infra.envoy.admin import AdminError
+from infra.local import envoy
 from infra.local.control import ControlError
 from infra.local.errors import StackError
 from infra.local.everywhere import end_everything
@@ -22,6 +24,7 @@ from infra.local.remembered import in_force
 from infra.local.settings import ROOT, SERVICES, service_named
 from infra.local.stack import LocalStack
 from infra.mesh import faults as mesh_faults
+from infra.mesh import lesson
 
 logger = logging.getLogger("chaostoolkit")
 
@@ -123,6 +126,17 @@ class Local:
             raise TargetError(f"mesh: {error}") from error
         with _told():
             StackFaults(self._stack).mesh(spoilt, seconds)
+
+    def mesh_repeats(self, on: bool) -> None:
+        """Over Envoy's administration."""
+        if not self._stack.running_program(envoy.PROGRAM):
+            if on:
+                raise TargetError("There is no mesh here (MESH=off).")
+            return
+        try:
+            lesson.repeat_charges(envoy.admin_socket(self._stack.state), on=on)
+        except AdminError as error:
+            raise TargetError(str(error)) from error
 
     def broker(self) -> Broker:
         """The stack's NATS."""

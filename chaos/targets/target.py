@@ -87,6 +87,9 @@ class Target(Protocol):
     def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
         """Switch the mesh's fault filter on one route (`path`, `delay_ms`, `delay_percent`, `abort_status`, ...)."""
 
+    def mesh_repeats(self, on: bool) -> None:
+        """Let the mesh repeat charges by itself, or no more; a mesh that starts anew does not."""
+
     def broker(self) -> Broker:
         """NATS, as the operator reaches it."""
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from infra.local import fault_commands, logs, show, sources
+from infra.local import fault_commands, logs, page, show, sources
 from infra.local.errors import SettingsError, StackError
 from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
@@ -103,6 +103,14 @@ def kill(stack: LocalStack, chosen: argparse.Namespace) -> int:
     return 0
 
 
+def room(stack: LocalStack, _chosen: argparse.Namespace) -> int:
+    """Print the link to the control room's page; it logs one browser in, once."""
+    if stack.settings.page == "off":
+        raise StackError("The stack has no page.", "make restart PAGE=on")
+    sys.stdout.write(page.link(stack.settings, stack.state) + "\n")
+    return 0
+
+
 def reset(stack: LocalStack, chosen: argparse.Namespace) -> int:
     """Stop everything and delete data, secrets and logs."""
     doomed = stack.belongings()
@@ -161,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     killer = command("kill", kill)
     killer.add_argument("name", help="a program or a service")
     killer.add_argument("signal", nargs="?", default="KILL", help="KILL (default), TERM, STOP, CONT, ...")
+    command("room", room)
     command("reset", reset).add_argument("--yes", action="store_true", help="do not ask")
     fault_commands.add(command)
     command("env", environment)

@@ -23,6 +23,7 @@ _INFRASTRUCTURE = (
     "prometheus_port",
     "alertmanager_port",
     "port_control_room",
+    "port_page",
     "envoy_stats_port",
 )
 MESH = "HOLDFAST_TEST_MESH"
@@ -32,8 +33,8 @@ MESH = "HOLDFAST_TEST_MESH"
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service, no Prometheus and the mesh that `HOLDFAST_TEST_MESH` names, unless told otherwise. Neither
-    `holdfast.toml` nor its ports matter here.
+    Two slots a service, neither Prometheus nor page, and the mesh that `HOLDFAST_TEST_MESH` names, unless told
+    otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
@@ -47,7 +48,13 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
         if all(ports.free("127.0.0.1", port) for port in range(first, first + count)):
             chosen = _lay_out(first, wanted)
             mesh = os.environ.get(MESH) or "envoy"
-            usual = {"state_dir": directory, "prometheus": "off", "mesh": mesh, "ready_timeout": _READY_SECONDS}
+            usual = {
+                "state_dir": directory,
+                "prometheus": "off",
+                "page": "off",
+                "mesh": mesh,
+                "ready_timeout": _READY_SECONDS,
+            }
             return sources.load(Path("/nonexistent"), **(wanted | usual | chosen | overrides))
     raise StackError(f"No {count} free ports in a row were found.")
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from infra.envoy.admin import Admin
-from infra.local import control_room, envoy, nats, ports, postgres
+from infra.local import control_room, envoy, nats, page, ports, postgres
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
@@ -42,7 +42,7 @@ def health_url(settings: LocalSettings, program: Program) -> str:
         return f"{nats.monitor_url(settings)}/healthz"
     if program.optional:
         return f"http://127.0.0.1:{program.port}/-/ready"
-    host = ports.LOOPBACK if program.name == control_room.PROGRAM else settings.host
+    host = ports.LOOPBACK if program.name in (control_room.PROGRAM, page.PROGRAM) else settings.host
     return f"http://{host}:{program.port}/health/ready"
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from infra.local import control_room, ports, prometheus
+from infra.local import control_room, page, ports, prometheus
 from infra.local.distribution import ToolMissing, fetch
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
@@ -61,14 +61,14 @@ class Monitoring:
         states = self._launcher.control.programs()
         wanted = [each for each in self._programs if each.name in states and states[each.name].state != "STOPPED"]
         found = [target for program in wanted if (target := self._target(program)) is not None]
-        prometheus.write_targets(self._settings, self._state, found)
+        prometheus.write_targets(self._state, found)
 
     def _target(self, program: Program) -> prometheus.Target | None:
         if program.service is not None:
             address = f"{self._settings.host}:{program.port}"
             service = program.service
             return prometheus.Target(program.name, address, service.module, service.api_version)
-        if program.name == control_room.PROGRAM:
+        if program.name in (control_room.PROGRAM, page.PROGRAM):
             return prometheus.Target(program.name, f"{ports.LOOPBACK}:{program.port}", CONTROL_ROOM)
         return None
 

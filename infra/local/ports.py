@@ -17,6 +17,7 @@ LOOPBACK_ONLY = frozenset(
         "nats_monitor_port",
         "postgres_port",
         "port_control_room",
+        "port_page",
         "prometheus_port",
         "alertmanager_port",
         "envoy_stats_port",

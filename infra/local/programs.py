@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import control_room, envoy, nats, postgres, prometheus
+from infra.local import control_room, envoy, nats, page, postgres, prometheus
 from infra.local.databases import sqlite_url
-from infra.local.settings import CONTROL_ROOM, SERVICES, LocalSettings, Service
+from infra.local.settings import CONTROL_ROOM, PAGE, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
 
-_BESIDE = (control_room.PROGRAM, envoy.PROGRAM)
+_BESIDE = (control_room.PROGRAM, page.PROGRAM, envoy.PROGRAM)
 """Infrastructure that services do not need in order to start."""
 
 
@@ -57,6 +57,15 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
                 _service_command(settings, CONTROL_ROOM),
                 settings.port_control_room,
                 _common_environment(settings) | control_room.environment(settings, state),
+            )
+        )
+    if settings.page == "on":
+        listed.append(
+            Program(
+                page.PROGRAM,
+                _service_command(settings, PAGE),
+                settings.port_page,
+                _common_environment(settings) | page.environment(settings, state),
             )
         )
     if envoy.runs(settings):

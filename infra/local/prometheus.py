@@ -13,13 +13,16 @@ from typing import NamedTuple
 
 from infra.local import envoy
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, Tool, expected
-from infra.local.settings import ROOT, LocalSettings
+from infra.local.settings import CONTROL_ROOM, ROOT, LocalSettings
 from infra.local.state import StateDirectory
 
 TOOLS: dict[str, Tool] = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER}
 """The programs that the stack goes on without, by name."""
 
 RULES = ROOT / "infra" / "prometheus" / "rules"
+
+Hook = dict[str, object]
+"""A webhook in Alertmanager's words; empty for none."""
 
 _MEMORY_MB = {"prometheus": 256, "alertmanager": 48}
 
@@ -78,21 +81,24 @@ def environment(name: str) -> dict[str, str]:
     return {"GOMEMLIMIT": f"{_MEMORY_MB[name]}MiB"}
 
 
+def targets_file(state: StateDirectory) -> Path:
+    """The list of what should be scraped, in the format of Prometheus' service discovery by file."""
+    return state.run / "targets" / "services.json"
+
+
 def write_configuration(settings: LocalSettings, state: StateDirectory) -> None:
     """Write both configurations, and an empty list of targets when there is none yet."""
+    write_targets(state, [])
     if not runs(settings):
         return
     for name in TOOLS:
         (state.data / name).mkdir(mode=0o700, exist_ok=True)
     _write(_configuration_file(state), render(settings, state))
-    _write(_alertmanager_file(state), render_alertmanager(settings))
-    write_targets(settings, state, [])
+    _write(_alertmanager_file(state), render_alertmanager(settings, _page_hook(settings, state)))
 
 
-def write_targets(settings: LocalSettings, state: StateDirectory, targets: Iterable[Target]) -> None:
-    """Say what should be scraped."""
-    if not runs(settings):
-        return
+def write_targets(state: StateDirectory, targets: Iterable[Target]) -> None:
+    """Say what should be scraped; the control room's page reads it, too, also where there is no Prometheus."""
     listed = [
         {
             "targets": [each.address],
@@ -100,8 +106,8 @@ def write_targets(settings: LocalSettings, state: StateDirectory, targets: Itera
         }
         for each in targets
     ]
-    _targets_file(state).parent.mkdir(mode=0o700, exist_ok=True)
-    _write(_targets_file(state), json.dumps(listed, indent=2) + "\n")
+    targets_file(state).parent.mkdir(mode=0o700, exist_ok=True)
+    _write(targets_file(state), json.dumps(listed, indent=2) + "\n")
 
 
 def render(settings: LocalSettings, state: StateDirectory) -> str:
@@ -118,7 +124,7 @@ def render(settings: LocalSettings, state: StateDirectory) -> str:
         "scrape_configs": [
             {
                 "job_name": "services",
-                "file_sd_configs": [{"files": [str(_targets_file(state))], "refresh_interval": "15s"}],
+                "file_sd_configs": [{"files": [str(targets_file(state))], "refresh_interval": "15s"}],
                 # A metric that names its service knows better than its target does.
                 "honor_labels": True,
                 # A service that makes up labels without end loses its scrape, and the others lose nothing.
@@ -133,9 +139,11 @@ def render(settings: LocalSettings, state: StateDirectory) -> str:
     return json.dumps(configuration, indent=2) + "\n"
 
 
-def render_alertmanager(settings: LocalSettings) -> str:
-    """Alertmanager's configuration: one receiver, which calls the webhook when there is one."""
-    hook = settings.alert_webhook_url
+def render_alertmanager(settings: LocalSettings, *own_hooks: Hook) -> str:
+    """Alertmanager's configuration: one receiver, which calls the stack's own webhooks and that of the settings."""
+    hooks = [hook for hook in own_hooks if hook]
+    if settings.alert_webhook_url:
+        hooks.append({"url": settings.alert_webhook_url, "send_resolved": True})
     configuration = {
         "route": {
             "receiver": "operator",
@@ -145,7 +153,7 @@ def render_alertmanager(settings: LocalSettings) -> str:
             "repeat_interval": "4h",
         },
         "receivers": [
-            {"name": "operator", "webhook_configs": [{"url": hook, "send_resolved": True}] if hook else []},
+            {"name": "operator", "webhook_configs": hooks},
         ],
         # Who has been called out for an objective needs no ticket about the same one.
         "inhibit_rules": [
@@ -157,6 +165,14 @@ def render_alertmanager(settings: LocalSettings) -> str:
         ],
     }
     return json.dumps(configuration, indent=2) + "\n"
+
+
+def _page_hook(settings: LocalSettings, state: StateDirectory) -> Hook:
+    if settings.page == "off":
+        return {}
+    token = str(state.secrets / CONTROL_ROOM / "alert_token")
+    address = f"http://127.0.0.1:{settings.port_page}/alerts"
+    return {"url": address, "send_resolved": True, "http_config": {"authorization": {"credentials_file": token}}}
 
 
 def _envoy(settings: LocalSettings) -> list[dict[str, object]]:
@@ -180,10 +196,6 @@ def _configuration_file(state: StateDirectory) -> Path:
 
 def _alertmanager_file(state: StateDirectory) -> Path:
     return state.run / "alertmanager.yml"
-
-
-def _targets_file(state: StateDirectory) -> Path:
-    return state.run / "targets" / "services.json"
 
 
 def _write(path: Path, text: str) -> None:

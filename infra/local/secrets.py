@@ -32,6 +32,7 @@ def ensure(state: StateDirectory) -> None:
         token = ensure_own(state, sender, "otlp_token")
         if not _is(state, CONTROL_ROOM, f"{sender}_otlp_token", token):
             write(state, CONTROL_ROOM, f"{sender}_otlp_token", token)
+    ensure_own(state, CONTROL_ROOM, "alert_token")
     for name, holders in _EDGES.items():
         _ensure_shared(state, name, holders, _token)
     _ensure_sealing_pair(state)

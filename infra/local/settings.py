@@ -42,6 +42,8 @@ SERVICES = (
 MODULES = ("order", "payment", "inventory")
 CONTROL_ROOM = "control_room"
 """The module that takes in traces: one process on the loopback address, with a SQLite file whatever `database` is."""
+PAGE = "control_room.page"
+"""The module of the control room's page: another process, so that neither takes the other down."""
 
 
 def _address(value: str) -> str:
@@ -122,6 +124,9 @@ class LocalSettings(BaseSettings):
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     port_control_room: Port = 8090
 
+    page: Literal["on", "off"] = "on"
+    port_page: Port = 8088
+
     nats_port: Port = 4222
     nats_monitor_port: Port = 8222
     postgres_port: Port = 5433
@@ -201,6 +206,8 @@ class LocalSettings(BaseSettings):
             listed.append(("envoy_stats_port", self.envoy_stats_port))
         if self.traces == "on":
             listed.append(("port_control_room", self.port_control_room))
+        if self.page == "on":
+            listed.append(("port_page", self.port_page))
         if self.prometheus == "on" and not self.prometheus_url:
             listed += [("prometheus_port", self.prometheus_port), ("alertmanager_port", self.alertmanager_port)]
         for service in SERVICES:

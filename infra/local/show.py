@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra.local import envoy
+from infra.local import envoy, page
 from infra.local.errors import StackError
 from infra.local.faults import Fault
 from infra.local.logs import Line
@@ -70,6 +70,16 @@ def addresses(stack: LocalStack, seconds: float) -> None:
         console.print(Text(f"{row[0]:{first}}  {row[1]:{second}}  {row[2]}".rstrip()), soft_wrap=True)
     console.print(f"\nUp in {seconds:.1f} s. Place an order:\n")
     console.print(Text(order_command(stack)), soft_wrap=True)
+    if stack.settings.page == "on":
+        console.print("\nThe control room, where you see what becomes of it (the link logs you in, once):\n")
+        console.print(Text(_room(stack)), soft_wrap=True)
+
+
+def _room(stack: LocalStack) -> str:
+    try:
+        return page.link(stack.settings, stack.state)
+    except StackError as error:
+        return f"{error.problem}; make room tries again"
 
 
 def order_command(stack: LocalStack) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import control_room, databases, health, nats, processes, prometheus, secrets
+from infra.local import control_room, databases, health, nats, page, processes, prometheus, secrets
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
@@ -243,8 +243,8 @@ class LocalStack:
     def url(self, name: str) -> str:
         """Base address of a service (`payment`), of one replica (`payment-2`), or of a part of the infrastructure.
 
-        The parts are `nats`, `nats-monitor`, `control-room`, `prometheus` and `alertmanager`; empty for a Prometheus
-        that the stack has not.
+        The parts are `nats`, `nats-monitor`, `control-room` (traces), `page`, `prometheus` and `alertmanager`; empty
+        for a page or a Prometheus that the stack has not.
         """
         if name == "nats":
             return nats.url(self.settings)
@@ -252,6 +252,8 @@ class LocalStack:
             return nats.monitor_url(self.settings)
         if name in ("control-room", control_room.PROGRAM):
             return control_room.url(self.settings)
+        if name in ("page", page.PROGRAM):
+            return page.url(self.settings)
         if name == "prometheus":
             return prometheus.url(self.settings)
         if name == "alertmanager":

@@ -45,6 +45,13 @@ class Retries(_Part):
     retry_on: list[Literal["connect-failure", "refused-stream"]]
 
 
+class Lesson(_Part):
+    """Retries of charges that no platform should have, switched on by `infra.mesh.lesson` only."""
+
+    attempts: Count
+    per_try_timeout: Duration
+
+
 class ConnectionPool(_Part):
     """Bounds on what one proxy has open to one service; more is refused with 503."""
 
@@ -108,6 +115,7 @@ class Traffic(_Part):
 
     edge: Edge
     retries: Retries
+    lesson: Lesson
     services: dict[str, ServiceTraffic]
     connect_timeout: Duration
     upstream_idle_timeout: Duration

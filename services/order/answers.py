@@ -41,6 +41,11 @@ def inventory_unavailable() -> Stored:
     return _problem(503, "inventory-unavailable", "Inventory is unavailable", "nothing was charged; try again")
 
 
+def payment_unavailable() -> Stored:
+    """503, only where the fallback is switched off: the order is given up, and what was charged goes back."""
+    return _problem(503, "payment-unavailable", "Payment is unavailable", "the order is given up; try again")
+
+
 def cancelled(detail: str) -> Stored:
     """409: the order was given up before it could be confirmed; money and stock go back."""
     return _problem(409, "order-cancelled", "The order was cancelled", detail)

@@ -11,7 +11,14 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
-from services.order.answers import CONFIRMED, PENDING, declined, inventory_unavailable, out_of_stock
+from services.order.answers import (
+    CONFIRMED,
+    PENDING,
+    declined,
+    inventory_unavailable,
+    out_of_stock,
+    payment_unavailable,
+)
 from services.order.downstream import UpstreamRefused
 from services.order.inventory_client import HoldGone, HoldRefused, InventoryServiceClient
 from services.order.orders import Order, Orders, Outgoing
@@ -72,7 +79,7 @@ class Checkout:
             except (*UNAVAILABLE, UpstreamRefused) as error:
                 remark("order waits", order_id=order.id, state=order.state, error=type(error).__name__)
                 return await self._orders.postpone(order, self._backoff_ms(order))
-            if order.state is before:
+            if order.state is before or _told_already(order):
                 return order
         return order
 
@@ -143,7 +150,11 @@ class Checkout:
 
     async def _charge(self, order: Order) -> Order:
         with operation(tracer, "processPayment") as span:
-            outcome = await self._payment.process_payment(order)
+            try:
+                outcome = await self._payment.process_payment(order)
+            except (*UNAVAILABLE, UpstreamRefused) as error:
+                record_error(span, error)
+                return await self._give_up_unpaid(order, error)
             if outcome.status is PaymentStatus.PENDING:
                 span.set_status(StatusCode.ERROR, f"payment is queued: {outcome.reason}")
         about = {"status": outcome.status, "transactionId": outcome.transaction_id or ""}
@@ -157,6 +168,17 @@ class Checkout:
                 return await self._queue(order, outcome)
             case _:
                 return await self._cancel(order, State.CANCELLED, f"payment is {outcome.status}")
+
+    async def _give_up_unpaid(self, order: Order, error: BaseException) -> Order:
+        # without a fallback nobody promises a later charge; recovery gives back, as payment is not there to be asked
+        return await self._cancel(
+            order,
+            State.FAILED,
+            f"payment is unavailable: {type(error).__name__}",
+            answer=payment_unavailable(),
+            idempotency_key=None,
+            wait_ms=_FIRST_WAIT_MS,
+        )
 
     async def _queue(self, order: Order, outcome: PaymentOutcome) -> Order:
         message = Outgoing(CHARGE_SUBJECT, charge_request(order), f"charge-{order.id}-0")
@@ -209,3 +231,8 @@ class Checkout:
     @staticmethod
     def _backoff_ms(order: Order) -> int:
         return int(min(_FIRST_WAIT_MS * 2 ** min(order.tries, 10), _MAX_WAIT_MS))
+
+
+def _told_already(order: Order) -> bool:
+    """The customer has been refused, and does not wait until a payment service that fails has given back."""
+    return order.state is State.CANCELLING and order.ending is State.FAILED and order.charge_begun

@@ -61,12 +61,18 @@ class PaymentServiceClient:
         self._fallback = _counter(metrics, "fallback", "Payment service calls answered by a fallback")
 
     async def process_payment(self, order: Order) -> PaymentOutcome:
-        """Charge the order once. PENDING when nobody knows: the charge must then be asked for again, later."""
+        """Charge the order once. PENDING when nobody knows: the charge must then be asked for again, later.
+
+        Where the fallback is switched off, nobody answers in the place of payment: raises one of `UNAVAILABLE`, or
+        `UpstreamRefused`.
+        """
         try:
             outcome: PaymentOutcome = await self._process.call(
                 self._attempt, order, idempotent=True, fallback=self._payment_pending
             )
         except DeadlineExceeded as error:  # before the first attempt: then the library asks no fallback
+            if not self._process.layers["fallback"]:
+                raise
             outcome = await self._payment_pending(error)
         if outcome.status is not PaymentStatus.PENDING:
             self._success.inc()

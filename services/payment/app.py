@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from services.payment.sealing import CardOpener
 from services.payment.settings import PaymentSettings
 from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import Clock
+from shared.chassis.faults.idempotency import IdempotencyFaults
 from shared.messaging import Broker, Limits, RedeliveryPolicy, Worker
 
 VERSION = "1.0.0"
@@ -42,7 +44,8 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     network = SimulatedCardNetwork(chassis.database, clock, switch, random)
     gateway = Gateway(network, limit_seconds=settings.card_network_limit_seconds, metrics=chassis.metrics)
     records = PaymentRecords(chassis.database, clock, version=settings.api_version)
-    payments = Payments(records, gateway, chassis.metrics)
+    payments = Payments(records, gateway, chassis.metrics, forgets=partial(_forgets, chassis.faults.idempotency))
+    chassis.faults.idempotency.remembered = True
     opener = CardOpener(settings.card_sealing_private_key)
     password = settings.nats_password.get_secret_value()
     broker = Broker(
@@ -74,6 +77,13 @@ def create_app(settings: PaymentSettings, *, clock: Clock | None = None) -> Fast
     )
     app.add_middleware(_NameVersion, version=settings.api_version)
     return app
+
+
+def _forgets(faults: IdempotencyFaults) -> bool:
+    fault = faults.striking()
+    if fault is not None:
+        fault.strike()
+    return fault is not None
 
 
 def _work_off_the_queue(

@@ -6,13 +6,17 @@ the same call again runs the remaining steps. So do two calls at the same time, 
 """
 
 import logging
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter
 
 from services.payment.card_network import NetworkUnavailable
 from services.payment.gateway import Gateway
 from services.payment.records import Charge, Payment, PaymentRecords, State
+from shared.chassis.ids import new_id
 from shared.telemetry import remark
+
+_CHARGEABLE = frozenset((State.PROCESSING, State.CAPTURED))
 
 
 class PaymentConflict(Exception):
@@ -20,10 +24,19 @@ class PaymentConflict(Exception):
 
 
 class Payments:
-    """What the service does for its callers, over HTTP and from the queue alike."""
+    """What the service does for its callers, over HTTP and from the queue alike.
 
-    def __init__(self, records: PaymentRecords, gateway: Gateway, metrics: CollectorRegistry) -> None:
-        self._records, self._gateway = records, gateway
+    forgets: asked when a key is known; true, it is taken for a new one: only for a fault on purpose
+    """
+
+    def __init__(
+        self,
+        records: PaymentRecords,
+        gateway: Gateway,
+        metrics: CollectorRegistry,
+        forgets: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._records, self._gateway, self._forgets = records, gateway, forgets
         self._outcomes = Counter(
             "payments_total",
             "captured, declined, voided: once a payment; repeated, conflict, unavailable: once an attempt",
@@ -49,15 +62,19 @@ class Payments:
 
         Raises `PaymentConflict`, or `NetworkUnavailable` when nothing is known: the same call again is safe.
         """
-        payment = await self._records.begin(charge)
+        payment, is_new = await self._records.begin(charge)
         if payment.contradicts(charge):
             self._outcomes.labels("conflict").inc()
             raise PaymentConflict("the key belongs to a payment of another amount or currency")
-        if payment.state is not State.PROCESSING:
+        network_key = charge.payment_key
+        if not is_new and payment.state in _CHARGEABLE and self._forgets():
+            # what a service does that makes up a key for each attempt: the network cannot know that it is the same
+            network_key = f"{charge.payment_key}~{new_id('again')}"
+        elif payment.state is not State.PROCESSING:
             self._outcomes.labels("repeated").inc()
             return payment
         try:
-            answer = await self._gateway.charge(charge.payment_key, charge.amount, charge.currency, charge.card)
+            answer = await self._gateway.charge(network_key, charge.amount, charge.currency, charge.card)
         except NetworkUnavailable as error:
             self._outcomes.labels("unavailable").inc()
             _remark_unavailable("charge", charge.payment_key, error)

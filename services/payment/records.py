@@ -97,8 +97,8 @@ class PaymentRecords:
     def __init__(self, database: Database, clock: Clock, *, version: str) -> None:
         self._database, self._clock, self._version = database, clock, version
 
-    async def begin(self, charge: Charge) -> Payment:
-        """Write the payment down in PROCESSING, or find the one that has this key."""
+    async def begin(self, charge: Charge) -> tuple[Payment, bool]:
+        """Write the payment down in PROCESSING, or find the one that has this key; the second value: it is new."""
         new = self._new(
             charge.payment_key,
             State.PROCESSING,
@@ -107,8 +107,8 @@ class PaymentRecords:
             customer=charge.customer,
             card_last4=charge.card.last4,
         )
-        row, _ = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
-        return _payment(row)
+        row, new_key = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
+        return _payment(row), new_key
 
     async def settle(self, payment_key: str, answer: NetworkRecord) -> tuple[Payment, bool]:
         """Write what the network answered to a charge, and the ledger entry, if the payment is still PROCESSING.

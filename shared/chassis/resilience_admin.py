@@ -14,15 +14,17 @@ from shared.chassis.auth import operator
 from shared.chassis.problems import FieldError, Problem, invalid, responses
 from shared.chassis.resilience_views import (
     BreakerView,
+    BudgetView,
     FaultView,
     InstanceView,
     RegistryView,
     breaker_view,
+    budget_view,
     fault_view,
     instance_view,
     registry_view,
 )
-from shared.resilience import CircuitBreaker, IllegalTransitionError, Pipeline, Registry
+from shared.resilience import CircuitBreaker, IllegalTransitionError, Pipeline, Registry, RetryBudget
 from shared.resilience.errors import FaultRefused
 from shared.resilience.faults import LONGEST_SECONDS, Fault, FaultSnapshot
 from shared.resilience.settings import parse_duration
@@ -42,6 +44,14 @@ class SwitchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"layers": {"retry": False}}]})
 
     layers: dict[str, StrictBool] = Field(min_length=1, max_length=20)
+
+
+class BudgetRequest(BaseModel):
+    """Whether the budget refuses repeats, from now on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enforced": False}]})
+
+    enforced: StrictBool
 
 
 class TransitionRequest(BaseModel):
@@ -106,6 +116,7 @@ def resilience_admin(registry: Registry, replica: str) -> APIRouter:
         responses=responses((401, "The admin token is missing or wrong")),
     )
     _add_breakers(router, registry)
+    _add_budgets(router, registry)
     _add_faults(router, registry)
 
     @router.get("")
@@ -167,6 +178,31 @@ def _add_breakers(router: APIRouter, registry: Registry) -> None:
         return breaker_view(breaker)
 
 
+def _add_budgets(router: APIRouter, registry: Registry) -> None:
+    path = "/budgets/{name}"
+
+    @router.get(path)
+    async def read_budget(name: InstanceName) -> BudgetView:
+        """One retry budget, which several pipelines may share."""
+        return budget_view(_budget(registry, name))
+
+    @router.patch(path)
+    async def switch_budget(name: InstanceName, request: BudgetRequest) -> BudgetView:
+        """Let a budget refuse repeats, or only count them."""
+        budget = _budget(registry, name)
+        budget.enforced = request.enforced
+        remark("retry budget switched", budget=budget.name, enforced=budget.enforced)
+        return budget_view(budget)
+
+    @router.post(f"{path}/refill")
+    async def refill_budget(name: InstanceName) -> BudgetView:
+        """Give a budget all of its tokens back."""
+        budget = _budget(registry, name)
+        budget.refill()
+        remark("retry budget refilled by hand", budget=budget.name)
+        return budget_view(budget)
+
+
 def _add_faults(router: APIRouter, registry: Registry) -> None:
     path = "/{instance}/faults"
 
@@ -217,6 +253,13 @@ def _breaker(registry: Registry, name: str) -> CircuitBreaker:
     if breaker is None:
         raise Problem(404, "no-such-breaker", "No such breaker", f"known are {', '.join(registry.breakers)}")
     return breaker
+
+
+def _budget(registry: Registry, name: str) -> RetryBudget:
+    budget = registry.budgets.get(name)
+    if budget is None:
+        raise Problem(404, "no-such-budget", "No such budget", f"known are {', '.join(registry.budgets)}")
+    return budget
 
 
 def _wait(request: TransitionRequest) -> float | None:

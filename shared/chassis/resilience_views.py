@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from shared.resilience import CircuitBreaker, Event, Pipeline, Registry, SeenError, State
+from shared.resilience import CircuitBreaker, Event, Pipeline, Registry, RetryBudget, SeenError, State
 from shared.resilience.events import StateTransition
 from shared.resilience.faults import FaultSnapshot
 
@@ -40,6 +40,19 @@ class BreakerView(BaseModel):
     retry_after: float = Field(description="Seconds until calls are tried again, 0 while they are admitted")
     metrics: dict[str, Any]
     transitions: list[TransitionView] = Field(description="Oldest first, as far as they are remembered")
+
+
+class BudgetView(BaseModel):
+    """A retry budget now. Not enforced, it grants every repeat and only counts."""
+
+    name: str
+    enforced: bool
+    active_calls: int
+    active_retries: int
+    limit: float = Field(description="How many repeats may be active now")
+    tokens: float = Field(description="At or below half of the bucket nothing is repeated")
+    granted: int
+    refused: int
 
 
 class FaultView(BaseModel):
@@ -114,6 +127,11 @@ def breaker_view(breaker: CircuitBreaker, now: Now = time.monotonic) -> BreakerV
             if isinstance(each, StateTransition)
         ],
     )
+
+
+def budget_view(budget: RetryBudget) -> BudgetView:
+    """A budget and its numbers."""
+    return BudgetView(**dataclasses.asdict(budget.snapshot()))
 
 
 def fault_view(fault: FaultSnapshot) -> FaultView:

@@ -17,7 +17,10 @@ from shared.resilience.settings import BudgetConfig
 
 @dataclass(frozen=True, slots=True)
 class BudgetSnapshot:
-    """A budget at one moment. `limit` is how many repeats may be active now; `granted` and `refused` are totals."""
+    """A budget at one moment. `limit` is how many repeats may be active now; `granted` and `refused` are totals.
+
+    enforced: it refuses; else it only counts
+    """
 
     name: str
     active_calls: int
@@ -26,13 +29,18 @@ class BudgetSnapshot:
     tokens: float
     granted: int
     refused: int
+    enforced: bool = True
 
 
 class RetryBudget:
-    """The budget called `name`. It belongs to one event loop."""
+    """The budget called `name`. It belongs to one event loop.
+
+    enforced: switched off, every repeat is granted; whoever draws on the budget is as free as without one
+    """
 
     def __init__(self, name: str, config: BudgetConfig | None = None) -> None:
         self.name = name
+        self.enforced = True
         self._use(config or BudgetConfig())
         self._tokens = self._max_tokens
         self._active_calls = 0
@@ -53,7 +61,8 @@ class RetryBudget:
 
     def try_acquire(self) -> bool:
         """Ask for one repeat, from now until `release`. False: not now."""
-        if self._active_retries + 1 > self._limit() or self._tokens <= self._max_tokens / 2:
+        exhausted = self._active_retries + 1 > self._limit() or self._tokens <= self._max_tokens / 2
+        if exhausted and self.enforced:
             self._refused += 1
             return False
         self._active_retries += 1
@@ -71,6 +80,10 @@ class RetryBudget:
     def on_failure(self) -> None:
         """An attempt failed in a way that is worth repeating."""
         self._tokens = max(0.0, self._tokens - 1)
+
+    def refill(self) -> None:
+        """Fill the bucket, as at the start."""
+        self._tokens = self._max_tokens
 
     async def count(self, inner: Step, invocation: Invocation) -> Any:
         """Count the call as active while it runs. A retry inside reports the outcomes of its attempts by itself."""
@@ -105,6 +118,7 @@ class RetryBudget:
             tokens=self._tokens,
             granted=self._granted,
             refused=self._refused,
+            enforced=self.enforced,
         )
 
     def _limit(self) -> float:

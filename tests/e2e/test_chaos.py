@@ -47,9 +47,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         yield stack
 
 
-def scenario(folder: Path, name: str, abort: dict[str, Any] | None = None) -> None:
-    """A copy of an experiment that a machine which is busy with other things passes, too: no bound on latency."""
+def scenario(
+    folder: Path, name: str, abort: dict[str, Any] | None = None, *, also: dict[str, Any] | None = None
+) -> None:
+    """A copy of an experiment that a machine which is busy with other things passes, too: no bound on latency.
+
+    also: an action before the experiment's own
+    """
     experiment = definition.load(name)
+    experiment["method"] = [also, *experiment["method"]] if also else experiment["method"]
     for probe in experiment["steady-state-hypothesis"]["probes"]:
         if probe["provider"].get("func") == "are_served_within":
             probe["provider"]["arguments"] |= {"seconds": 30, "p99_at_most": 12}
@@ -84,6 +90,29 @@ def begin(stack: LocalStack, tmp_path: Path) -> Iterator[Begin]:
             process.communicate(timeout=RUN_SECONDS)
 
 
+@pytest.fixture
+def begin_comparison(stack: LocalStack) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Begins a short comparison of nothing with everything."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "chaos", "compare", "payment-abort", "nothing", "+ fallback", *SHORT]
+        environment = os.environ | {"HOLDFAST_STATE_DIR": str(stack.state.path)}
+        begun.append(
+            subprocess.Popen(
+                [*command, "--fault-seconds", "3"],
+                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+        )  # fmt: skip
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=RUN_SECONDS)
+
+
 def outcome(stack: LocalStack, process: subprocess.Popen[str]) -> Outcome:
     said, _ = process.communicate(timeout=RUN_SECONDS)
     newest = max((stack.state.path / "chaos").glob("*/verdict.json"), key=lambda path: path.stat().st_mtime)
@@ -96,6 +125,11 @@ def ask(stack: LocalStack, method: str, path: str, body: dict[str, str] | None =
     answer = httpx.request(method, stack.url("order-1") + path, json=body, headers=headers, timeout=10)
     assert answer.is_success, answer.text
     return answer.json()
+
+
+def layers(stack: LocalStack) -> list[bool]:
+    """Whether each layer of the charge's pipeline is on."""
+    return list(ask(stack, "GET", "/admin/resilience/payment.process")["layers"].values())
 
 
 def faults(stack: LocalStack) -> list[Any]:
@@ -168,3 +202,50 @@ def test_a_runner_that_is_killed_leaves_neither_fault_nor_load(stack: LocalStack
     process.communicate(timeout=10)
     until(lambda: not faults(stack), 60)
     until(lambda: not any(child.is_running() for child in load), 30)
+
+
+def test_a_comparison_shows_what_the_fallback_is_worth_and_leaves_everything_on(
+    stack: LocalStack, begin_comparison: Callable[[], subprocess.Popen[str]]
+) -> None:
+    process = begin_comparison()
+    said, _ = process.communicate(timeout=RUN_SECONDS)
+    [written] = (stack.state.path / "chaos").glob("compare-*/compare.json")
+    nothing, whole = [row["measured"] for row in json.loads(written.read_text())["rows"]]
+    assert nothing["success"] < 0.5 < 0.9 < whole["success"], said
+    assert (nothing["lost"], nothing["twice"], whole["lost"], whole["twice"]) == (0, 0, 0, 0)
+    assert all(layers(stack))
+
+
+def test_a_comparison_that_is_stopped_leaves_everything_on(
+    stack: LocalStack, begin_comparison: Callable[[], subprocess.Popen[str]]
+) -> None:
+    process = begin_comparison()
+    until(lambda: not all(layers(stack)))
+    environment = os.environ | {"HOLDFAST_STATE_DIR": str(stack.state.path)}
+    subprocess.run([sys.executable, "-m", "chaos", "stop"], env=environment, check=True, timeout=90)
+    process.communicate(timeout=RUN_SECONDS)
+    assert all(layers(stack))
+    assert not (stack.state.path / "chaos" / "switches.json").exists()
+
+
+# The last one: what it does to the books stays, and every run ends with the auditor.
+def test_a_platform_that_forgets_its_keys_fails_by_its_books(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
+    forgets = {
+        "name": "forget keys",
+        "type": "action",
+        "provider": {
+            "type": "python", "module": "chaos.actions.faults", "func": "in_service",
+            "arguments": {"service": "payment", "fault": {"kind": "idempotency"}, "seconds": "${fault_seconds}"},
+        },
+    }  # fmt: skip
+    scenario(tmp_path, "answers-lost", also=forgets)
+    found = outcome(stack, begin("answers-lost", 5))
+    assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
+    assert "an invariant is broken" in found.verdict["reason"]
+    broken = {
+        each["name"]: {offender["subject"].partition("~")[0] for offender in each["offenders"]}
+        for each in json.loads((found.directory / "audit.json").read_text())["invariants"]
+        if each["broken"]
+    }
+    assert broken.keys() == {"network-agrees", "payments-owned"}
+    assert broken["payments-owned"] >= broken["network-agrees"]

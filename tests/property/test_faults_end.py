@@ -25,6 +25,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "memory": {"mb_per_second": 5, "max_mb": 2},
     "loop": {"block_ms": 1, "every_ms": 5},
     "clock": {"offset_seconds": 5},
+    "idempotency": {},
 }
 
 seconds = st.floats(0.1, LONGEST_SECONDS)

@@ -47,6 +47,7 @@ def _leak(fault: Active[MemoryFault]) -> None:
 
 
 def _megabyte() -> mmap.mmap:
-    taken = mmap.mmap(-1, _MEGABYTE)
+    # private, as an allocator's is: shared memory would not count towards the limit on the process's data
+    taken = mmap.mmap(-1, _MEGABYTE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     taken.write(_PAGE)  # memory that nobody has written to is none
     return taken

@@ -16,6 +16,7 @@ from shared.chassis.faults.clock import ClockFaults
 from shared.chassis.faults.cpu import CpuFaults
 from shared.chassis.faults.database import DatabaseFaults
 from shared.chassis.faults.http import HttpFaults
+from shared.chassis.faults.idempotency import IdempotencyFaults
 from shared.chassis.faults.loop import LoopFaults
 from shared.chassis.faults.memory import MemoryFaults
 from shared.chassis.faults.network import NetworkFaults
@@ -49,9 +50,10 @@ class Faults:
         self.http = HttpFaults(random)
         self.network = NetworkFaults(random)
         self.clock = ClockFaults(random)
+        self.idempotency = IdempotencyFaults(random)
         others = (DatabaseFaults(random, database), PoolFaults(random, database))
         kinds: tuple[Kind[Any], ...] = (
-            *(self.http, self.network, self.clock, *others),
+            *(self.http, self.network, self.clock, self.idempotency, *others),
             *(CpuFaults(random), MemoryFaults(random), LoopFaults(random)),
         )
         self.kinds = {kind.name: kind for kind in kinds}

@@ -122,6 +122,13 @@ class ClockFault(FaultRequest):
     offset_seconds: float = Field(ge=-86_400, le=86_400)
 
 
+class IdempotencyFault(FaultRequest):
+    """Keys that are known and not recognized: what has been done under them is done again."""
+
+    kind: Literal["idempotency"] = "idempotency"
+    rate: Rate = 1
+
+
 KINDS: dict[str, type[FaultRequest]] = {
     "http": HttpFault,
     "network": NetworkFault,
@@ -131,6 +138,7 @@ KINDS: dict[str, type[FaultRequest]] = {
     "memory": MemoryFault,
     "loop": LoopFault,
     "clock": ClockFault,
+    "idempotency": IdempotencyFault,
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from services.order.downstream import UpstreamUnavailable
 from services.order.inventory_client import HoldRefused
 from services.order.orders import Superseded
 from services.order.states import FINAL, NEXT, IllegalTransition, State
@@ -74,6 +75,24 @@ async def test_payment_down_answers_202_and_the_order_settles_by_itself_once_it_
     world.payment.down = False
     await world.recover()
     assert [o.state for o in await world.all()] == [State.CONFIRMED]
+    await world.check_invariants()
+
+
+async def test_payment_down_without_the_fallback_answers_503_at_once_and_gives_everything_back_later(
+    world: World,
+) -> None:
+    async def nobody_answers(_order):
+        raise UpstreamUnavailable("payment", 503)
+
+    real, world.payment.process_payment = world.payment.process_payment, nobody_answers
+    world.payment.down = True
+    first, answer, _ = await world.place()
+    assert (first.state, answer["status"], answer["problem"]["slug"]) == (State.CANCELLING, 503, "payment-unavailable")
+    world.payment.process_payment, world.payment.down = real, False
+    again, answer, replayed = await world.place()
+    assert (again.state, answer["status"], replayed) == (State.CONFIRMED, 201, False)
+    await world.recover()
+    assert sorted(order.state for order in await world.all()) == [State.CONFIRMED, State.FAILED]
     await world.check_invariants()
 
 

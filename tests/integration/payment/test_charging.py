@@ -154,3 +154,15 @@ async def test_only_the_first_charge_and_refund_compile_statements(till: Till) -
         await till.payments.process(charge("order-2"))
         await till.payments.refund("order-2", "late")
         assert compiled() == 0
+
+
+async def test_a_till_that_forgets_its_keys_charges_a_repeated_payment_twice(till: Till) -> None:
+    forgetful = make_till(till.database, LOSES_ANSWERS, forgets=lambda: True)
+    with pytest.raises(NetworkUnavailable):
+        await forgetful.payments.process(charge())
+    forgetful.switch.switch(RELIABLE)
+    payment = await forgetful.payments.process(charge())
+    memory = await network_memory(till.database)
+    assert payment.state is State.CAPTURED
+    assert [(captured, refunded) for _, captured, refunded in memory.values()] == [(1299, 0), (1299, 0)]
+    assert [key.partition("~")[0] for key in memory] == ["order-1", "order-1"]

@@ -51,12 +51,13 @@ def make_till(
     version: str = "v1",
     sleep: Sleep = asyncio.sleep,
     limit_seconds: float = 30.0,
+    forgets: Callable[[], bool] = lambda: False,
 ) -> Till:
     clock, switch, metrics = SystemClock(), BehaviourSwitch(behaviour), CollectorRegistry()
     network = SimulatedCardNetwork(database, clock, switch, Random(7), sleep=sleep)
     gateway = Gateway(network, limit_seconds=limit_seconds, metrics=metrics)
     records = PaymentRecords(database, clock, version=version)
-    return Till(database, Payments(records, gateway, metrics), network, switch, metrics)
+    return Till(database, Payments(records, gateway, metrics, forgets), network, switch, metrics)
 
 
 def charge(key: str = "order-1", amount: int = 1299, currency: str = "EUR", card: Card = GOOD) -> Charge:

@@ -336,6 +336,8 @@ async def test_every_route_is_described(http: httpx.AsyncClient) -> None:
         f"{BASE}/{{instance}}": {"get", "patch"},
         f"{BASE}/breakers/{{name}}": {"get", "post"},
         f"{BASE}/breakers/{{name}}/reset": {"post"},
+        f"{BASE}/budgets/{{name}}": {"get", "patch"},
+        f"{BASE}/budgets/{{name}}/refill": {"post"},
         f"{BASE}/{{instance}}/faults": {"get", "post", "delete"},
         f"{BASE}/{{instance}}/faults/{{fault}}": {"delete"},
     }
@@ -343,3 +345,17 @@ async def test_every_route_is_described(http: httpx.AsyncClient) -> None:
         for operation in paths[path].values():
             assert operation["description"]
             assert "application/problem+json" in operation["responses"]["401"]["content"]
+
+
+async def test_a_budget_is_switched_off_and_on_again(http: httpx.AsyncClient, registry: Registry) -> None:
+    before = await read(http, "/budgets/payment")
+    assert (before["name"], before["enforced"], before["tokens"]) == ("payment", True, 100)
+    changed = await http.patch(f"{BASE}/budgets/payment", json={"enforced": False})
+    assert (changed.status_code, changed.json()["enforced"]) == (200, False)
+    assert all(registry.budgets["payment"].try_acquire() for _ in range(10))
+    assert (await http.patch(f"{BASE}/budgets/payment", json={"enforced": True})).json()["granted"] == 10
+    assert not registry.budgets["payment"].try_acquire()
+    registry.budgets["payment"].on_failure()
+    assert (await http.post(f"{BASE}/budgets/payment/refill")).json()["tokens"] == 100
+    assert await refused(await http.patch(f"{BASE}/budgets/payment", json={"enforced": 1}), 422, "invalid-input")
+    await refused(await http.get(f"{BASE}/budgets/nobody"), 404, "no-such-budget")

@@ -49,7 +49,7 @@ def test_every_slot_is_a_program_and_only_infrastructure_starts_by_itself(tmp_pa
         "payment-1", "payment-2", "payment-3", "payment-v2-1", "payment-v2-2",
     ]  # fmt: skip
     assert [name for name in names if parser[f"program:{name}"]["autostart"] == "true"] == [
-        "nats", "control-room-1", "envoy",
+        "nats", "control-room-1", "control-room-page", "envoy",
     ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_up_starts_as_many_replicas_as_the_settings_say(tmp_path: Path) -> None:
     settings = LocalSettings(replicas_payment=2, replicas_payment_v2=0)
     started = others_at_start(settings, programs(settings, StateDirectory(tmp_path)))
     assert [program.name for program in started] == [
-        "control-room-1", "envoy", "order-1", "payment-1", "payment-2", "inventory-1",
+        "control-room-1", "control-room-page", "envoy", "order-1", "payment-1", "payment-2", "inventory-1",
     ]  # fmt: skip
 
 
@@ -68,7 +68,8 @@ def test_no_secret_stands_in_the_supervisors_configuration(tmp_path: Path) -> No
     values = [path.read_text() for path in state.secrets.rglob("*") if path.is_file()]
     assert values
     assert not [value for value in [*values, "s3cret-word"] if value in text]
-    assert text.count("DATABASE_URL=") == text.count("/control_room.sqlite") == 1
+    assert text.count("DATABASE_URL=") == 2
+    assert text.count("/control_room.sqlite") == text.count("/control_room_page.sqlite") == 1
 
 
 def test_both_payment_versions_share_database_and_secrets_and_differ_in_version(tmp_path: Path) -> None:

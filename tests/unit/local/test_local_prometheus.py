@@ -42,7 +42,7 @@ def test_no_prometheus_of_its_own_is_run_when_it_is_off_or_elsewhere(state: Stat
     assert prometheus_url(chosen, state) == settings.get("prometheus_url", "")
     assert {"prometheus_port", "alertmanager_port"}.isdisjoint(name for name, _port in chosen.ports())
     prometheus.write_configuration(chosen, state)
-    assert not list(state.run.iterdir())
+    assert [path.name for path in state.run.iterdir()] == ["targets"]
 
 
 def test_promtool_accepts_the_configuration_with_all_its_rules(state: StateDirectory) -> None:
@@ -53,7 +53,7 @@ def test_promtool_accepts_the_configuration_with_all_its_rules(state: StateDirec
 
 def test_targets_carry_service_replica_and_version(state: StateDirectory) -> None:
     target = prometheus.Target("payment-v2-1", "[::1]:8121", "payment", "v2")
-    prometheus.write_targets(LocalSettings(bind="::1"), state, [target])
+    prometheus.write_targets(state, [target])
     assert json.loads((state.run / "targets" / "services.json").read_text()) == [
         {
             "targets": ["[::1]:8121"],
@@ -72,9 +72,14 @@ def test_samples_are_kept_for_a_time_and_a_size_and_nothing_leaves_loopback(stat
 
 
 @pytest.mark.parametrize(("url", "hooks"), [("", 0), ("http://127.0.0.1:1/alerts?token=t", 1)])
-def test_alerts_go_to_the_webhook_that_was_chosen(state: StateDirectory, url: str, hooks: int) -> None:
+def test_alerts_go_to_the_page_and_to_the_webhook_that_was_chosen(state: StateDirectory, url: str, hooks: int) -> None:
     prometheus.write_configuration(LocalSettings(alert_webhook_url=url), state)
     path = state.run / "alertmanager.yml"
     (receiver,) = json.loads(path.read_text())["receivers"]
-    assert [hook["url"] for hook in receiver["webhook_configs"]] == [url] * hooks
+    page, *others = receiver["webhook_configs"]
+    assert page["url"] == "http://127.0.0.1:8088/alerts"
+    assert page["http_config"]["authorization"] == {
+        "credentials_file": str(state.secrets / "control_room" / "alert_token")
+    }
+    assert [hook["url"] for hook in others] == [url] * hooks
     assert path.stat().st_mode & 0o777 == 0o600

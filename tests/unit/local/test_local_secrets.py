@@ -36,7 +36,7 @@ def test_each_holder_has_the_secrets_of_the_contract_and_no_others(state: StateD
         "operator/admin_token", "operator/nats_password",
         "order/otlp_token", "payment/otlp_token", "inventory/otlp_token",
         "control_room/admin_token", "control_room/order_otlp_token", "control_room/payment_otlp_token",
-        "control_room/inventory_otlp_token",
+        "control_room/inventory_otlp_token", "control_room/alert_token",
     }  # fmt: skip
 
 

@@ -35,6 +35,8 @@ _IN_A_DESTINATION = {
 }
 
 ELSEWHERE: dict[str, tuple[Any, str]] = {
+    "lesson.attempts": (2, "a lesson on the local stack, switched by a runtime key that Istio does not have"),
+    "lesson.per_try_timeout": ("0.25s", "as the lesson's attempts"),
     "retries.per_try_idle_timeout": ("0s", "0 is none, and VirtualService has no word for it"),
     "health_check.interval": ("1s", "the kubelet asks at the tutorial's pace; Envoy ejects sooner, by what it sees"),
     "health_check.timeout": ("1s", "as the interval"),

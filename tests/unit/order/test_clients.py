@@ -217,3 +217,25 @@ async def test_an_answer_that_cannot_be_read_is_a_failure_and_retried() -> None:
     with pytest.raises(UpstreamUnavailable):
         await bench.run(bench.inventory.release("ord_1"))
     assert len(bench.seen) == 3
+
+
+async def test_without_its_fallback_a_charge_that_fails_is_raised() -> None:
+    bench = Bench(always(503))
+    bench.registry.pipeline("payment.process").switch("fallback", enabled=False)
+    with pytest.raises(UpstreamUnavailable):
+        await bench.run(bench.payment.process_payment(ORDER))
+    assert bench.count("fallback") == 0
+
+
+async def test_half_of_three_charges_a_second_failing_gets_at_most_a_fifth_more_attempts() -> None:
+    answers = iter([503, 200] * 500)
+
+    def every_second_fails(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(next(answers), json={"transaction_id": "pay_1", "status": "CAPTURED"})
+
+    bench = Bench(every_second_fails)
+    bench.registry.breakers["payment"].transition_to_disabled()
+    for _ in range(60):
+        await bench.run(bench.payment.process_payment(ORDER))
+        await bench.clock.advance(1 / 3)
+    assert 60 < len(bench.seen) <= 60 * 1.2

@@ -106,3 +106,13 @@ async def test_without_a_retry_the_outcome_of_a_hedged_call_moves_the_tokens(clo
     assert pipeline.budget.snapshot().tokens == 99
     await clock.run(pipeline.call(Dependency(clock, 1), idempotent=True))
     assert pipeline.budget.snapshot().tokens == pytest.approx(99.1)
+
+
+def test_a_budget_that_is_not_enforced_grants_everything_and_counts_it() -> None:
+    budget = RetryBudget("stock", BudgetConfig(floor=0, ratio=0))
+    assert not budget.try_acquire()
+    budget.enforced = False
+    assert [budget.try_acquire() for _ in range(5)] == [True] * 5
+    assert (budget.snapshot().granted, budget.snapshot().refused, budget.snapshot().enforced) == (5, 1, False)
+    budget.enforced = True
+    assert not budget.try_acquire()

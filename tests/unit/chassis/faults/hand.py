@@ -82,6 +82,7 @@ class Bench:
             self.metrics, database, timing=self.timing, random=Drawn(drawn), new_id=lambda: str(next(numbers))
         )
         self.faults.network.called.add("payment")
+        self.faults.idempotency.remembered = True
 
     def value(self, metric: str, kind: str) -> float | None:
         return self.metrics.get_sample_value(metric, {"kind": kind})

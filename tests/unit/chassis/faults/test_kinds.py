@@ -11,7 +11,16 @@ import httpx
 import psutil
 import pytest
 
-from shared.chassis.faults import ClockFault, CpuFault, HttpFault, LoopFault, MemoryFault, NetworkFault, Refused
+from shared.chassis.faults import (
+    ClockFault,
+    CpuFault,
+    HttpFault,
+    IdempotencyFault,
+    LoopFault,
+    MemoryFault,
+    NetworkFault,
+    Refused,
+)
 from shared.chassis.faults.transport import BreakableTransport
 from shared.chassis.problems import Problem
 from tests.fixtures.waiting import until, until_true
@@ -214,10 +223,11 @@ def test_a_tenth_of_a_core_is_not_a_whole_one(made: Bench) -> None:
 
 def test_memory_leaks_up_to_its_bound_and_comes_back_at_the_end(made: Bench) -> None:
     process = psutil.Process()
-    before = process.memory_info().rss
+    before, data_before = process.memory_info().rss, process.memory_info().data
     fault = made.faults.inject(MemoryFault(mb_per_second=1_000, max_mb=64, seconds=100))
     until(lambda: fault.struck == 64)
     assert process.memory_info().rss - before > 50 * MEGABYTE
+    assert process.memory_info().data - data_before > 50 * MEGABYTE, "it would not run into the limit of the process"
     assert fault.over.wait(0.05) is False
     assert fault.struck == 64
     made.faults.clear()
@@ -249,3 +259,14 @@ async def test_a_block_of_the_loop_ends_with_the_fault_by_another_thread(made: B
     await until_true(fault.over.is_set)
     assert time.monotonic() - began < 8
     ender.join()
+
+
+def test_keys_are_forgotten_only_by_a_service_that_remembers_some_and_only_while_the_fault_acts(made: Bench) -> None:
+    assert made.faults.idempotency.striking() is None
+    fault = made.faults.inject(IdempotencyFault(seconds=10))
+    assert made.faults.idempotency.striking() is fault
+    made.timing.advance(10)
+    assert made.faults.idempotency.striking() is None
+    made.faults.idempotency.remembered = False
+    with pytest.raises(Refused, match="remembers no keys"):
+        made.faults.inject(IdempotencyFault(seconds=10))

@@ -1,0 +1,5 @@
+"""Alembic's entry point."""
+
+from shared.chassis import migration_env
+
+migration_env.run()

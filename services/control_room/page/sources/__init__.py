@@ -1,0 +1,1 @@
+"""Whom the page asks, and what it makes of their answers."""
