@@ -180,6 +180,13 @@ bench-page: dev ## what the control room's page costs: first view, one viewer at
 bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
 	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
 
+.PHONY: predictor bench-predictor
+predictor: dev ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+	@$(PYTHON_) -m ml.predictor
+
+bench-predictor: dev ## milliseconds a prediction, and the sidecar's memory
+	@$(PYTHON_) -m tests.bench.bench_predictor
+
 ci: ## what a submission must pass
 	@bash .ci/run
 

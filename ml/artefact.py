@@ -9,14 +9,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ml.features.windows import FEATURES, HISTORY
+from ml.persistence import Persistence
 
 INPUT = "features"
 TRUE_CLASS = 1
@@ -30,7 +31,7 @@ class ArtefactRefused(Exception):
 
 
 class Calibration(BaseModel):
-    """Platt's: see `ml.training.boosted.Platt`."""
+    """Platt's: see `ml.calibration.Platt`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -46,6 +47,12 @@ class Drift(BaseModel):
     edges: list[float]
     shares: list[float]
     missing: float
+
+    @model_validator(mode="after")
+    def _a_share_for_each_bin(self) -> Self:
+        if len(self.shares) != len(self.edges) + 1 or self.edges != sorted(self.edges):
+            raise ValueError("the edges of the bins rise, and each bin has its share")
+        return self
 
 
 class Manifest(BaseModel):
@@ -70,6 +77,13 @@ class Manifest(BaseModel):
     drift: dict[str, Drift]
     dataset: dict[str, Any]
     metrics: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        Persistence(*self.persistence)  # raises what it does not like
+        if len(self.medians) != len(self.features):
+            raise ValueError("each feature has its median, or none")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

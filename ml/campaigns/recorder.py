@@ -9,22 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml.campaigns.schedule import Episode
+from ml.features.outcomes import OUTCOMES, seen
 from ml.features.prometheus import Grid, Matrix, Prometheus
 from ml.features.signals import NAMES, SERVICES, SIGNALS, Scale
-
-_SEEN = 'envoy_http_downstream_rq_xx{envoy_http_conn_manager_prefix="$listener"'
-_TIMED = 'envoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix="$listener"}'
-
-OUTCOMES = {
-    "seen_error_ratio": (
-        f'(sum(rate({_SEEN},envoy_response_code_class="5"}}[$window])) or vector(0))'
-        f" / (sum(rate({_SEEN}}}[$window])) > 0)"
-    ),
-    "seen_p99": f"histogram_quantile(0.99, sum by (le) (rate({_TIMED}[$window]))) / 1000",
-}
-"""What the callers of a service saw, at the mesh's listener for it: only labels are made of these."""
-
-LISTENERS = {"order": "edge", "payment": "payment", "inventory": "inventory"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +27,7 @@ class Told:
 async def read(prometheus: Prometheus, scale: Scale, service: str, start: float, minutes: int) -> dict[str, Matrix]:
     """Every signal and outcome of a service, for `minutes` minutes from `start` (seconds since 1970)."""
     grid = Grid(end=start + scale.seconds(minutes - 1), step=scale.minute, count=minutes)
-    seen = {name: query.replace("$listener", LISTENERS[service]) for name, query in OUTCOMES.items()}
-    queries = {signal.name: signal.query for signal in SIGNALS} | seen
+    queries = {signal.name: signal.query for signal in SIGNALS} | seen(service)
     columns = await asyncio.gather(*(prometheus.column(scale.fill(query, service), grid) for query in queries.values()))
     return dict(zip(queries, columns, strict=True))
 

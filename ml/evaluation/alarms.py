@@ -8,16 +8,9 @@ import numpy as np
 from ml.datasets.recording import Series
 from ml.features.prometheus import Matrix
 from ml.labels import HORIZON
+from ml.persistence import USUAL, Persistence, Warner
 
 DAY_MINUTES = 1440
-
-
-@dataclass(frozen=True, slots=True)
-class Persistence:
-    """An alarm begins when `k` of the last `n` minutes are over the threshold, and ends when all `n` are under half."""
-
-    k: int = 3
-    n: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +21,16 @@ class Alarm:
     end: int
 
 
-def alarms(probability: Matrix, threshold: float, persistence: Persistence = Persistence()) -> list[Alarm]:
+def alarms(probability: Matrix, threshold: float, persistence: Persistence = USUAL) -> list[Alarm]:
     """Alarms of one series. NaN (unknown) is never over a threshold, and does not end an alarm by itself."""
-    over = np.where(np.isnan(probability), False, probability >= threshold)
-    calm = np.where(np.isnan(probability), False, probability < threshold / 2)
     found: list[Alarm] = []
+    warner = Warner(threshold, persistence)
     start: int | None = None
-    for minute in range(len(probability)):
-        recent = slice(max(0, minute + 1 - persistence.n), minute + 1)
-        if start is None and over[recent].sum() >= persistence.k:
+    for minute, each in enumerate(probability.tolist()):
+        active = warner.step(each)
+        if active and start is None:
             start = minute
-        elif start is not None and calm[recent].all():
+        elif start is not None and not active:
             found.append(Alarm(start, minute))
             start = None
     if start is not None:
@@ -80,7 +72,7 @@ def judge(
     series: Sequence[Series],
     probabilities: Sequence[Matrix],
     threshold: float,
-    persistence: Persistence = Persistence(),
+    persistence: Persistence = USUAL,
 ) -> dict[str, Tally]:
     """What the alarms were worth: `all`, and by how the fault comes (`gradual`, ...) and its kind (`memory-leak`, ...).
 
@@ -111,7 +103,7 @@ def threshold_for(
     series: Sequence[Series],
     probabilities: Sequence[Matrix],
     budget_per_day: float,
-    persistence: Persistence = Persistence(),
+    persistence: Persistence = USUAL,
 ) -> float:
     """The lowest threshold that keeps alarms in vain within the budget on these series; above 1 when none does."""
     for threshold in np.round(np.arange(0.02, 0.991, 0.01), 2):

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from ml.datasets.recording import Series
 from ml.datasets.rows import Rows, chronological, leave_one_service_out, rows
 from ml.evaluation import baselines
-from ml.evaluation.alarms import Persistence, Tally, judge, threshold_for
+from ml.evaluation.alarms import Tally, judge, threshold_for
 from ml.evaluation.scores import (
     Booleans,
     Estimate,
@@ -22,6 +22,7 @@ from ml.evaluation.scores import (
     reliability,
 )
 from ml.features.prometheus import Matrix
+from ml.persistence import Persistence
 from ml.training.boosted import FOLDS, Model, every_minute, train
 
 LATER_SHARE = 0.4

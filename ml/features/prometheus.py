@@ -8,11 +8,15 @@ from typing import Any
 import httpx
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 Matrix = npt.NDArray[np.float64]
 
 _MOST_POINTS = 11_000
 """Prometheus refuses a range query of more points a series."""
+
+_MOST_BYTES = 4 * 2**20
+"""So many points of one series take less than a tenth of it."""
 
 
 class PrometheusUnavailable(Exception):
@@ -58,14 +62,23 @@ class Prometheus:
     async def _part(self, query: str, grid: Grid) -> Matrix:
         parameters = {"query": query, "start": repr(grid.start), "end": repr(grid.end), "step": repr(grid.step)}
         try:
-            response = await self._client.post(f"{self._url}/api/v1/query_range", data=parameters)
-            body = response.json()
+            async with self._client.stream("POST", f"{self._url}/api/v1/query_range", data=parameters) as response:
+                body = orjson.loads(await _bounded(response))
         except (httpx.HTTPError, ValueError) as error:
             raise PrometheusUnavailable(f"{type(error).__name__}: {error}") from error
         if not isinstance(body, dict) or body.get("status") != "success":
             reason = body.get("error", "no status") if isinstance(body, dict) else "not an object"
-            raise PrometheusUnavailable(f"{response.status_code}: {reason}")
+            raise PrometheusUnavailable(f"{response.status_code}: {str(reason)[:200]}")
         return _read(body, grid)
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise PrometheusUnavailable(f"more than {_MOST_BYTES} bytes where one series is asked for")
+    return bytes(body)
 
 
 def _read(body: Mapping[str, Any], grid: Grid) -> Matrix:
@@ -79,6 +92,6 @@ def _read(body: Mapping[str, Any], grid: Grid) -> Matrix:
             value = float(text)
             if 0 <= index < grid.count and math.isfinite(value):
                 column[index] = value
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise PrometheusUnavailable(f"not an answer to a range query: {error}") from error
     return column

@@ -23,6 +23,8 @@ _MOST_MINUTES = 120.0
 
 _SHARE_NEEDED = 0.5
 
+_LIMITS = np.array([np.nan if signal.limit is None else signal.limit for signal in SIGNALS])
+
 PER_SIGNAL = (
     "level",  # mean of the last 5 minutes
     "delta",  # that, less the mean of the 5 minutes that ended 10 minutes ago
@@ -49,38 +51,37 @@ def features(signals: Matrix) -> Matrix:
     """
     if signals.ndim != 2 or signals.shape[1] != len(SIGNALS) or signals.shape[0] < HISTORY:
         raise ValueError(f"needs at least {HISTORY} minutes of {len(SIGNALS)} signals, got {signals.shape}")
-    columns = [_of_signal(signals[:, index], signal.limit) for index, signal in enumerate(SIGNALS)]
-    blocks = np.stack(columns, axis=1)  # rows x signals x features
-    return np.concatenate([blocks.reshape(len(blocks), -1), _across(blocks)], axis=1)
+    blocks = _of_each_signal(sliding_window_view(signals, LONG, axis=0))
+    return np.concatenate([blocks.reshape(len(blocks), -1), across(blocks)], axis=1)
 
 
-def _of_signal(column: Matrix, limit: float | None) -> Matrix:
-    windows = sliding_window_view(column, LONG)
-    short, middle = windows[:, -SHORT:], windows[:, -MIDDLE:]
+def _of_each_signal(windows: Matrix) -> Matrix:
+    """Rows x signals x minutes to rows x signals x features: one pass over all, as a live row cannot wait for each."""
+    short, middle = windows[..., -SHORT:], windows[..., -MIDDLE:]
     level = _mean(short)
-    before = _mean(windows[:, -MIDDLE : -MIDDLE + SHORT])
+    before = _mean(windows[..., -MIDDLE : -MIDDLE + SHORT])
     slope_15, t_15 = _slope(middle)
     slope_30, t_30 = _slope(windows)
-    missing = np.isnan(windows).mean(axis=1)
+    missing = np.isnan(windows).mean(axis=-1)
     return np.stack(
         [level, level - before, slope_15, t_15, slope_30, t_30, _spread(short, windows),
-         _to_limit(level, slope_15, limit), missing],
-        axis=1,
+         _to_limit(level, slope_15), missing],
+        axis=-1,
     )  # fmt: skip
 
 
 def _mean(windows: Matrix) -> Matrix:
     known = ~np.isnan(windows)
-    count = known.sum(axis=1)
-    total = np.where(known, windows, 0.0).sum(axis=1)
+    count = known.sum(axis=-1)
+    total = np.where(known, windows, 0.0).sum(axis=-1)
     return np.where(count >= _needed(windows), total / np.maximum(count, 1), np.nan)
 
 
 def _variance(windows: Matrix) -> Matrix:
     known = ~np.isnan(windows)
-    count = known.sum(axis=1)
-    centre = np.where(known, windows, 0.0).sum(axis=1) / np.maximum(count, 1)
-    squares = np.where(known, (windows - centre[:, None]) ** 2, 0.0).sum(axis=1)
+    count = known.sum(axis=-1)
+    centre = np.where(known, windows, 0.0).sum(axis=-1) / np.maximum(count, 1)
+    squares = np.where(known, (windows - centre[..., None]) ** 2, 0.0).sum(axis=-1)
     return np.where(count >= _needed(windows), squares / np.maximum(count, 1), np.nan)
 
 
@@ -93,14 +94,14 @@ def _spread(short: Matrix, long: Matrix) -> Matrix:
 def _slope(windows: Matrix) -> tuple[Matrix, Matrix]:
     """Least squares over the minutes that are known: the slope, and its t statistic bounded to +-50."""
     known = ~np.isnan(windows)
-    count = known.sum(axis=1)
-    minutes = np.arange(windows.shape[1], dtype=float)
+    count = known.sum(axis=-1)
+    minutes = np.arange(windows.shape[-1], dtype=float)
     safe = np.maximum(count, 1)
-    mean_x = (known * minutes).sum(axis=1) / safe
-    mean_y = np.where(known, windows, 0.0).sum(axis=1) / safe
-    x = np.where(known, minutes - mean_x[:, None], 0.0)
-    y = np.where(known, windows - mean_y[:, None], 0.0)
-    xx, xy, yy = (x * x).sum(axis=1), (x * y).sum(axis=1), (y * y).sum(axis=1)
+    mean_x = (known * minutes).sum(axis=-1) / safe
+    mean_y = np.where(known, windows, 0.0).sum(axis=-1) / safe
+    x = np.where(known, minutes - mean_x[..., None], 0.0)
+    y = np.where(known, windows - mean_y[..., None], 0.0)
+    xx, xy, yy = (x * x).sum(axis=-1), (x * y).sum(axis=-1), (y * y).sum(axis=-1)
     enough = (count >= max(4, _needed(windows))) & (xx > 0)
     slope = np.where(enough, xy / np.maximum(xx, 1e-12), np.nan)
     residual = np.maximum(yy - slope * xy, 0.0)
@@ -110,18 +111,19 @@ def _slope(windows: Matrix) -> tuple[Matrix, Matrix]:
     return slope, np.where(enough, np.clip(t, -50.0, 50.0), np.nan)
 
 
-def _to_limit(level: Matrix, slope: Matrix, limit: float | None) -> Matrix:
-    if limit is None:
-        return np.full(len(level), np.nan)
-    left = limit - level
+def _to_limit(level: Matrix, slope: Matrix) -> Matrix:
+    left = _LIMITS - level
     rising = slope > 1e-12
     minutes = np.where(rising, left / np.where(rising, slope, 1.0), _MOST_MINUTES)
     minutes = np.where(left <= 0, 0.0, np.clip(minutes, 0.0, _MOST_MINUTES))
-    return np.where(np.isnan(level) | np.isnan(slope), np.nan, minutes)
+    return np.where(np.isnan(left) | np.isnan(slope), np.nan, minutes)
 
 
-def _across(blocks: Matrix) -> Matrix:
-    """How many signals surely rise, the soonest limit of those, and whether latency rises faster than the load."""
+def across(blocks: Matrix) -> Matrix:
+    """The features named `ACROSS`, from rows x signals x features.
+
+    How many signals surely rise, the soonest limit of those, and whether latency rises faster than the load.
+    """
     t = blocks[:, :, PER_SIGNAL.index("t_15")]
     to_limit = blocks[:, :, PER_SIGNAL.index("to_limit")]
     rising = np.where(np.isnan(t), False, t > 3.0)
@@ -134,4 +136,4 @@ def _across(blocks: Matrix) -> Matrix:
 
 
 def _needed(windows: Matrix) -> int:
-    return int(np.ceil(windows.shape[1] * _SHARE_NEEDED))
+    return int(np.ceil(windows.shape[-1] * _SHARE_NEEDED))

@@ -4,29 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from ml.calibration import Platt, logit
 from ml.datasets.recording import Series
 from ml.datasets.rows import Rows, rows
 from ml.features.prometheus import Matrix
 from ml.features.windows import HISTORY, features
 
-_SMALLEST = 1e-6
-
 FOLDS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Platt:
-    """`p = 1 / (1 + exp(-(slope * logit + intercept)))`."""
-
-    slope: float
-    intercept: float
-
-    def apply(self, raw: Matrix) -> Matrix:
-        """Raw probabilities of the trees, calibrated."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(raw) + self.intercept))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +43,7 @@ def train(listed: Sequence[Series], *, seed: int = 7) -> Model:
         if table.positive[rest].any() and fold.any():
             held_out[fold] = _fit(table, rest, seed).predict_proba(table.features[fold].astype(np.float32))[:, 1]
     known = ~np.isnan(held_out)
-    platt = LogisticRegression(C=1e6).fit(_logit(held_out[known])[:, None], table.positive[known])
+    platt = LogisticRegression(C=1e6).fit(logit(held_out[known])[:, None], table.positive[known])
     return Model(
         trees=_fit(table, np.ones(len(table), dtype=bool), seed),
         platt=Platt(float(platt.coef_[0, 0]), float(platt.intercept_[0])),
@@ -87,9 +75,13 @@ def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: 
         random_state=seed,
         early_stopping=False,
     )
-    return trees.fit(table.features[chosen].astype(np.float32), table.positive[chosen])
+    return trees.fit(learnable(table.features[chosen]), table.positive[chosen])
 
 
-def _logit(raw: Matrix) -> Matrix:
-    bounded = np.clip(raw, _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(np.log(bounded / (1 - bounded)))
+def learnable(table: Matrix) -> npt.NDArray[np.float32]:
+    """Features as the trees take them to learn from: scikit-learn 1.9 fails on a column that is never known.
+
+    Such a column becomes a constant, which no tree can split on: it stands for nothing, as before.
+    """
+    never = np.isnan(table).all(axis=0)
+    return np.where(never, 0.0, table).astype(np.float32)

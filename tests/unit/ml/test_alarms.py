@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ml.datasets.recording import Series
-from ml.evaluation.alarms import Alarm, Persistence, alarms, judge, threshold_for
+from ml.evaluation.alarms import Alarm, alarms, judge, threshold_for
 from ml.features.signals import SIGNALS
 from ml.labels import Breach
+from ml.persistence import Persistence
 
 TWO_OF_THREE = Persistence(k=2, n=3)
 

@@ -58,7 +58,7 @@ def test_a_stranger_s_signature_is_refused(written: Path) -> None:
 
 
 def test_a_model_for_other_features_is_refused(tmp_path: Path) -> None:
-    artefact.write(tmp_path, b"graph", manifest(features=["cpu.level"]), KEY)
+    artefact.write(tmp_path, b"graph", manifest(features=["cpu.level"], medians=[None]), KEY)
     with pytest.raises(ArtefactRefused, match="train again"):
         artefact.read(tmp_path, [KEY.verify_key])
 
@@ -70,6 +70,20 @@ def test_a_signed_manifest_that_makes_no_sense_is_refused(tmp_path: Path) -> Non
     (tmp_path / artefact.SIGNATURE).write_text(KEY.sign(text).signature.hex())
     with pytest.raises(ArtefactRefused, match="threshold"):
         artefact.read(tmp_path, [KEY.verify_key])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"persistence": (5, 3)},
+        {"medians": [0.5]},
+        {"drift": {"cpu.level": {"edges": [0.1, 0.2], "shares": [0.5, 0.5], "missing": 0.0}}},
+        {"drift": {"cpu.level": {"edges": [0.2, 0.1], "shares": [0.5, 0.3, 0.2], "missing": 0.0}}},
+    ],
+)
+def test_a_manifest_that_could_not_be_worked_with_is_not_written(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="1 validation error"):
+        artefact.write(tmp_path, b"graph", manifest(**change), KEY)
 
 
 def test_the_signing_key_is_made_once_and_is_its_owner_s_alone(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What is believed of Prometheus's answers: finite numbers on the grid, of one series, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -48,6 +48,7 @@ LIES: list[Any] = [
     {"status": "success", "data": {"result": [{"values": [[960, "x"]]}]}},
     {"status": "success", "data": {"result": [{"values": [[None, "1"]]}]}},
     {"status": "success", "data": {"result": [{"values": [960]}]}},
+    {"status": "success", "data": {"result": [{"values": [["inf", "1"]]}]}},
     {"status": "success", "data": None},
     {"status": "success"},
     ["success"],
@@ -70,6 +71,25 @@ async def test_silence_and_nonsense_are_refused() -> None:
         await asked(away)
     with pytest.raises(PrometheusUnavailable):
         await asked(lambda _: httpx.Response(502, text="<html>bad gateway"))
+
+
+async def test_an_answer_without_end_is_cut_off() -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 2**20
+
+    with pytest.raises(PrometheusUnavailable, match="bytes"):
+        await asked(lambda _: httpx.Response(200, content=endless()))
+    assert sent < 10
+
+
+async def test_lists_in_lists_without_end_are_refused() -> None:
+    with pytest.raises(PrometheusUnavailable):
+        await asked(lambda _: httpx.Response(200, text="[" * 500_000))
 
 
 def test_every_query_is_filled_for_every_service() -> None:
