@@ -18,8 +18,10 @@ _MOST_WORKERS = 4
 
 _COMMON_PLATFORM = "the common platform"
 _ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api")
-_HEAVY = ("test_killing", "test_payment_down", "test_chaos", "test_mesh", "test_traces")
+_HEAVY = ("test_killing", "test_payment_down", "test_mesh", "test_traces")
 _LONG = (
+    "test_chaos",
+    "test_remediation",
     "test_prometheus",
     "test_dashboards",
     "test_both_meshes",

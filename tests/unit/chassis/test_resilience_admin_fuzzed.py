@@ -41,7 +41,7 @@ def test_the_routes_answer_as_documented_whatever_they_are_sent(tmp_path: Path) 
     app = build_app(chassis, routers=[resilience_admin(registry, "shop-1")], resources=resources)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app).include(path_regex="^/admin/resilience")
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 13
     for operation in operations:
         _fuzz(operation)
     asyncio.run(chassis.database.close())
