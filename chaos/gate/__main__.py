@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     prometheus_url: HttpUrl = HttpUrl("http://127.0.0.1:9090")
     objectives: Path = objectives.FILE
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8095
+    port: Annotated[int, Field(ge=1, le=65535)] = 8097
     timeout_seconds: Annotated[float, Field(gt=0, le=10)] = 1.5
     token: SecretStr = SecretStr("")
 
