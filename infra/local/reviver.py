@@ -31,6 +31,9 @@ LONGEST_WAIT = 15.0
 STEADY_AFTER = 10.0
 """Seconds. A program that lived this long has started well: its next end is a new story."""
 
+LOOK_ANYWAY = 5.0
+"""Seconds until the leases are looked at though nobody told of one: its writer may have been killed before telling."""
+
 
 @dataclass(slots=True)
 class Story:
@@ -158,7 +161,8 @@ def main(socket: str, record: str, leases: str) -> None:
         selector.register(incoming.fileno(), selectors.EVENT_READ)
         _say("READY\n")
         while True:
-            if selector.select(_earlier(reviver.timeout(), keeper.timeout())):
+            waits = (reviver.timeout(), keeper.timeout(), LOOK_ANYWAY)
+            if selector.select(min(seconds for seconds in waits if seconds is not None)):
                 event = _read_event(incoming)
                 if event is None:
                     return
@@ -175,10 +179,6 @@ def main(socket: str, record: str, leases: str) -> None:
                 reviver.start_due()
             except ControlError as error:
                 _log(str(error))
-
-
-def _earlier(one: float | None, other: float | None) -> float | None:
-    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
 def _read_event(incoming: BinaryIO) -> tuple[str, str] | None:

@@ -74,7 +74,7 @@ class Storm:
             clock=self.clock,
             random=seeded_random(seed),
         )
-        self.tasks: set[asyncio.Task] = set()
+        self.tasks: dict[asyncio.Task, None] = {}  # in the order of their beginning, so that a seed says all
         self.active_calls = 0
         self.running = 0
         self.overruns: list[str] = []
@@ -117,10 +117,10 @@ class Storm:
         choice = self.random.random()
         if choice < 0.55:
             task = asyncio.create_task(self.call())
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self.tasks[task] = None
+            task.add_done_callback(self.tasks.pop)
         elif choice < 0.7 and self.tasks:
-            self.random.choice(sorted(self.tasks, key=lambda task: task.get_name())).cancel()
+            self.random.choice(list(self.tasks)).cancel()
         elif choice < 0.98:
             self.clock.tick(self.random.choice([0, 0.01, 0.05, 0.1, 0.3]))
             for _ in range(self.random.randrange(6)):
