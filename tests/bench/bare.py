@@ -1,4 +1,4 @@
-"""A service of ours without resilience and telemetry: `python -m tests.bench.bare order`. What is left is the bare path.
+"""A service of ours without resilience and telemetry, the bare path: `python -m tests.bench.bare order`.
 
 The work stays the same, money safety with it: keys, steps written down, tokens, sealed cards, outbox. Gone are every
 policy of the pipelines, admission, deadlines and size limits, fault points, spans, request metrics and log lines.

@@ -1,4 +1,4 @@
-"""What customers get while things are broken: ours beside the tutorial's stack, under the same faults and the same load.
+"""What customers get while things are broken: ours beside the tutorial's stack, under the same faults and load.
 
     python -m tests.bench.bench_faults [--seconds 12] [--rate 15]
 
@@ -72,7 +72,7 @@ def under_fault(side: Side, faults: struck.Struck, begin: struck.Fault, rate: fl
     is_away = begin is struck.down
     try:
         before = 0 if is_away else faults.charges()
-        samples = run(open_loop(side.url, lambda _: rate, seconds, timeout=PATIENCE_SECONDS))
+        samples = run(open_loop(side.url, lambda _: rate, seconds, patience=PATIENCE_SECONDS))
         asked = 0 if is_away else faults.charges() - before
     finally:
         if is_away:
@@ -90,7 +90,7 @@ def overload(side: Side) -> tuple[float, float, float, float]:
     def rate(at: float) -> float:
         return max(1.0, capacity * (OVERLOAD if at < OVERLOAD_SECONDS else 0.5))
 
-    samples = run(open_loop(side.url, rate, wholly, timeout=PATIENCE_SECONDS))
+    samples = run(open_loop(side.url, rate, wholly, patience=PATIENCE_SECONDS))
     good = [s for s in taken(samples) if s.at < OVERLOAD_SECONDS and s.seconds <= GOOD_SECONDS]
     later = [s for s in samples if s.at >= OVERLOAD_SECONDS]
     after = len([s for s in taken(later) if s.seconds <= GOOD_SECONDS]) / max(1, len(later))
@@ -144,7 +144,13 @@ def report(
         f" {AFTER_SECONDS:g} s. Good: taken within {GOOD_SECONDS:g} s."
     )
     rows = [
-        [name, f"{capacity:.0f}", f"{during:.0f}", f"{after:.1%}", "not in this run" if away == float("inf") else f"{away:.0f}"]
+        [
+            name,
+            f"{capacity:.0f}",
+            f"{during:.0f}",
+            f"{after:.1%}",
+            "not in this run" if away == float("inf") else f"{away:.0f}",
+        ]
         for name, (capacity, during, after, away) in zip(("ours", "tutorial"), overloads, strict=True)
     ]
     page.table(["", "capacity/s", "good/s in the overload", "good after it", "all good after s"], rows)

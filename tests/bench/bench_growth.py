@@ -3,9 +3,9 @@
     python -m tests.bench.bench_growth [--most 1000000] [--parts replicas orders connections outage]
 
 replicas: orders a second with 1, 2 and 4 replicas of every service, on Postgres. orders: latency of the API while the
-databases hold 10^3, 10^5 and 10^6 orders, each with its steps, payment, ledger entry and hold. connections: memory of the
-order service while so many clients keep a connection open. outage: outbox and logs over 30 minutes without broker and
-payment at 20 orders/s; the first orders are real, the rest of the half hour are copies of their messages.
+databases hold 10^3, 10^5 and 10^6 orders, each with its steps, payment, ledger entry and hold. connections: memory of
+the order service while so many clients keep a connection open. outage: outbox and logs over 30 minutes without broker
+and payment at 20 orders/s; the first orders are real, the rest of the half hour are copies of their messages.
 """
 
 import argparse
@@ -73,13 +73,16 @@ def orders(page: Page, most: int) -> None:
             medians.append(_latencies(side.url, order_id, before // 2))
             sizes.append(sum(stored.size(data, service) for service in SERVICES))
     rows = [
-        [what, *(f"{medians[column][row] * 1000:.1f}" for column in range(len(counts)))] for row, what in enumerate(asked)
+        [what, *(f"{medians[column][row] * 1000:.1f}" for column in range(len(counts)))]
+        for row, what in enumerate(asked)
     ]
     page.line("Median milliseconds, one customer at a time, SQLite.")
     page.table(["", *(f"{count:,} stored" for count in counts)], rows)
     page.line("Databases: " + ", ".join(f"{megabytes:.0f} MB" for megabytes in sizes) + ".")
     worst = max(last / first for first, last in zip(medians[0], medians[-1], strict=True))
-    page.bar(Bar(f"latency with {counts[-1]:,} stored orders / with {counts[0]:,}, the worst of them", worst, most=FLAT))
+    page.bar(
+        Bar(f"latency with {counts[-1]:,} stored orders / with {counts[0]:,}, the worst of them", worst, most=FLAT)
+    )
 
 
 def connections(page: Page) -> None:
@@ -130,7 +133,9 @@ def outage(page: Page) -> None:
     page.bar(Bar("memory of the order service at the end / at the beginning", memory[-1] / memory[0], most=1.2))
     total = OUTAGE_MINUTES[-1] * 60 * OUTAGE_RATE
     if drained:
-        page.line(f"The broker back, {total:,} messages were on their way after {seconds:.0f} s ({total / seconds:.0f}/s).")
+        page.line(
+            f"The broker back, {total:,} messages were on their way after {seconds:.0f} s ({total / seconds:.0f}/s)."
+        )
     else:
         page.line(f"The broker back, the outbox was not empty after {seconds:.0f} s.")
     page.bar(Bar("the outbox empties", float(drained), least=1))
@@ -153,7 +158,12 @@ def _place(url: str, key: str) -> dict[str, str]:
 def _latencies(url: str, order_id: str, middle: int) -> list[float]:
     """Median seconds of each request, in the order of the table."""
     far = f"ord_00{middle:024d}"
-    paths = [f"/orders/{order_id}", "/orders?limit=50", "/orders?limit=50&state=CONFIRMED", f"/orders?limit=50&before={far}"]
+    paths = [
+        f"/orders/{order_id}",
+        "/orders?limit=50",
+        "/orders?limit=50&state=CONFIRMED",
+        f"/orders?limit=50&before={far}",
+    ]
     for path in paths:
         urlopen(url + path, timeout=30).close()
     placed = [sample.seconds for sample in run(closed_loop(url, 1, 3.0)) if sample.status == 201]

@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_profile [--database sqlite|postgres] [--seconds 8] [--lines 0]
 
-The services run with a sampler in them (`tests.bench.profiled`), which itself takes a few percent; the parts of the main
-thread are its CPU time, shared out as the samples lie, and the other threads are counted by the kernel.
+The services run with a sampler in them (`tests.bench.profiled`), which itself takes a few percent; the parts of the
+main thread are its CPU time, shared out as the samples lie, and the other threads are counted by the kernel.
 """
 
 import argparse
@@ -76,9 +76,7 @@ def shared_out(found: dict[str, dict[str, float]]) -> dict[str, float]:
     return dict(parts)
 
 
-def _report(
-    page: Page, database: str, orders: int, cpu: dict[str, float], found: dict[str, dict], lines: int
-) -> None:
+def _report(page: Page, database: str, orders: int, cpu: dict[str, float], found: dict[str, dict], lines: int) -> None:
     page.heading(f"Where the time of an order goes, {database}")
     page.line(f"CPU milliseconds an order, {orders} orders.")
     each = 1000 / max(orders, 1)

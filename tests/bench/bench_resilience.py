@@ -21,8 +21,8 @@ import tracemalloc
 import uvloop
 
 from tests.bench import layers
-from tests.bench.peers import libraries
 from tests.bench.layers import Variant, dependency
+from tests.bench.peers import libraries
 
 # The bars were set on a machine where aiobreaker adds so many microseconds to a call.
 AIOBREAKER_THERE = 1.5

@@ -112,6 +112,5 @@ def _resident(clone: Path) -> dict[str, float]:
     return {row["name"]: (row["resident"] or 0) / 1_000_000 for row in json.loads(status.stdout)}
 
 
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_throughput [--database sqlite|postgres] [--rounds 6] [--seconds 4] [--customers 16]
 
-All stacks are up at once and loaded in turn by a closed loop, in short slices whose order turns round; what a slice gave
-is divided by what the other's slice of the same round gave, so what else the machine does falls on both. See
+All stacks are up at once and loaded in turn by a closed loop, in short slices whose order turns round; what a slice
+gave is divided by what the other's slice of the same round gave, so what else the machine does falls on both. See
 `tests.bench.peers.tutorial` for the peer and `tests.bench.bare` for the bare path.
 """
 
@@ -52,7 +52,13 @@ def report(page: Page, database: str, slices: Mapping[str, Sequence[Slice]]) -> 
     for name, found in slices.items():
         pace, p50, p99, cpu = (Spread.of([getattr(s, name) for s in found]) for name in ("pace", "p50", "p99", "cpu"))
         failed = sum(s.failed for s in found)
-        shown = [pace.shown(0), f"{p50.median * 1000:.0f}", f"{p99.median * 1000:.0f}", f"{cpu.median * 1000:.1f}", str(failed)]
+        shown = [
+            pace.shown(0),
+            f"{p50.median * 1000:.0f}",
+            f"{p99.median * 1000:.0f}",
+            f"{cpu.median * 1000:.1f}",
+            str(failed),
+        ]
         rows.append([name, *shown])
     page.table(["", "orders/s", "p50 ms", "p99 ms", "CPU ms an order", "not taken"], rows)
     ours = [found.pace for found in slices[OURS]]
@@ -61,7 +67,9 @@ def report(page: Page, database: str, slices: Mapping[str, Sequence[Slice]]) -> 
         page.bar(Bar(f"orders/s on {database}, ours / {name}", ratio.median, least=least, spread=ratio))
     meshed = ratios([found.pace for found in slices[MESHED]], [found.pace for found in slices[TUTORIAL]])
     page.line(f"As `make up` has it, with Envoy on every hop and both payment versions, / tutorial: {meshed.shown()}.")
-    spent = {name: ratios([s.cpu for s in slices[name]], [s.cpu for s in slices[OURS]]) for name in (TUTORIAL, BARE_PATH)}
+    spent = {
+        name: ratios([s.cpu for s in slices[name]], [s.cpu for s in slices[OURS]]) for name in (TUTORIAL, BARE_PATH)
+    }
     page.line("CPU time an order, of ours: " + ", ".join(f"{name} {ratio.shown()}" for name, ratio in spent.items()))
     tails = ratios([s.p99 for s in slices[TUTORIAL]], [s.p99 for s in slices[OURS]])
     page.line(f"p99, tutorial / ours: {tails.shown()}.")

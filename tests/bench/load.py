@@ -1,7 +1,7 @@
 """Sends orders as cheaply as Python can, so that on a small machine the stacks have the cores for themselves.
 
-A request is written as prepared bytes; of an answer only the status and the length are read. `closed_loop` keeps so many
-customers busy, each waiting for its answer; `open_loop` sends at a rate, whether answers come or not.
+A request is written as prepared bytes; of an answer only the status and the length are read. `closed_loop` keeps so
+many customers busy, each waiting for its answer; `open_loop` sends at a rate, whether answers come or not.
 """
 
 import asyncio
@@ -157,10 +157,13 @@ async def closed_loop(url: str, customers: int, seconds: float) -> list[Sample]:
 
 
 async def open_loop(
-    url: str, rate: Callable[[float], float], seconds: float, *, timeout: float = 15.0, most: int = 2_000
+    url: str, rate: Callable[[float], float], seconds: float, *, patience: float = 15.0, most: int = 2_000
 ) -> list[Sample]:
-    """Orders at `rate(seconds since the beginning)` a second. Beyond `most` without an answer none is sent: NO_ANSWER."""
-    placing, samples, run_id = Customers(url, timeout), [], uuid.uuid4().hex
+    """Orders at `rate(seconds since the beginning)` a second; beyond `most` that wait, NO_ANSWER instead.
+
+    patience: seconds until a customer gives up
+    """
+    placing, samples, run_id = Customers(url, patience), [], uuid.uuid4().hex
     began, under_way, number = time.perf_counter(), set(), 0
 
     async def order(at: float, number: int) -> None:

@@ -1,8 +1,8 @@
 """A service of ours with a sampler in it: `python -m tests.bench.profiled order`. See `bench_profile`.
 
 Every few milliseconds of CPU time the main thread is interrupted and its stack is filed under the first frame, from the
-inside, that belongs to a known part; where the loop only waits, another thread works. SIGUSR1 begins anew, SIGUSR2 writes what was
-counted to `PROFILE_DIR/<INSTANCE>.json`: samples by part, and CPU seconds by thread since the beginning.
+inside, that belongs to a known part; where the loop only waits, another thread works. SIGUSR1 begins anew, SIGUSR2
+writes what was counted to `PROFILE_DIR/<INSTANCE>.json`: samples by part, CPU seconds by thread since the beginning.
 """
 
 import json

@@ -68,4 +68,3 @@ def tutorial_side(directory: Path, server: LocalStack | None = None) -> Iterator
         databases = postgres_databases(server.settings.postgres_port, password)
     with running_tutorial(directory / "tutorial", databases) as stack:
         yield Side("tutorial", stack.url, stack)
-

@@ -127,4 +127,3 @@ def one_gray(struck: Struck) -> None:
 def down(struck: Struck) -> None:
     """Payment is away."""
     struck.take_away()
-

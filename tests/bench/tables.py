@@ -52,7 +52,10 @@ class Page:
         ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         lines = []
         for row in [head, ruler, *rows]:
-            cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            cells = [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
             lines.append(f"| {' | '.join(cells)} |")
         self.parts.append("\n".join(lines))
 

@@ -1,4 +1,4 @@
-"""Takes traces in over HTTP and forgets them: `python -m tests.bench.peers.sink PORT`. As cheap as a receiver can be."""
+"""Takes traces in over HTTP and forgets them, as cheaply as can be: `python -m tests.bench.peers.sink PORT`."""
 
 import asyncio
 import sys

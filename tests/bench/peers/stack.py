@@ -27,9 +27,7 @@ class TutorialStack:
     def __init__(self, directory: Path, databases: Mapping[str, str] | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._databases = databases or {
-            name: f"sqlite+aiosqlite:///{directory / name}.sqlite" for name in SERVICES
-        }
+        self._databases = databases or {name: f"sqlite+aiosqlite:///{directory / name}.sqlite" for name in SERVICES}
         self._ports = {name: free_port() for name in (*SERVICES, "sink")}
         self._own_ports: dict[str, int] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -145,9 +143,7 @@ def postgres_databases(port: int, password: str) -> dict[str, str]:
             await connection.close(timeout=5)
 
     asyncio.run(make())
-    return {
-        name: f"postgresql+asyncpg://postgres:{password}@127.0.0.1:{port}/tutorial_{name}" for name in SERVICES
-    }
+    return {name: f"postgresql+asyncpg://postgres:{password}@127.0.0.1:{port}/tutorial_{name}" for name in SERVICES}
 
 
 def free_port() -> int:

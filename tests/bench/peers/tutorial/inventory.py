@@ -99,9 +99,7 @@ async def reserve(hold: Hold, session: Session, _: Struck) -> dict[str, str]:
     )
     if (await session.execute(take)).rowcount != 1:
         raise HTTPException(409, "not enough stock")
-    new = Reservation(
-        id=str(uuid.uuid4()), order_id=hold.order_id, sku=hold.sku, quantity=hold.quantity, state="HELD"
-    )
+    new = Reservation(id=str(uuid.uuid4()), order_id=hold.order_id, sku=hold.sku, quantity=hold.quantity, state="HELD")
     session.add(new)
     await session.commit()
     return {"reservation_id": new.id, "state": new.state}

@@ -21,7 +21,9 @@ from tests.bench.peers.tutorial.faults import Faults
 _OPERATIONS = "health,metrics,faults"
 
 
-def make_app(name: str, engine: AsyncEngine, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+def make_app(
+    name: str, engine: AsyncEngine, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+) -> FastAPI:
     """An instrumented application with a health check, and the switch for faults on purpose."""
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{os.environ['TRACES_URL']}/v1/traces")))
