@@ -10,19 +10,17 @@ come at three times that, and after it at half of it: how long until 95 % of eac
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from infra.local.stack import LocalStack
 from tests.bench import struck
 from tests.bench.figures import percentile
 from tests.bench.load import NO_ANSWER, Sample, closed_loop, open_loop, run
 from tests.bench.peers.stack import TutorialStack
-from tests.bench.sides import Side, our_side, tutorial_side
+from tests.bench.sides import Side, our_side, tutorial_side, workplace
 from tests.bench.tables import Bar, Page
 
 PATIENCE_SECONDS = 15.0
@@ -99,8 +97,7 @@ def overload(side: Side) -> tuple[float, float, float, float]:
 
 def bench(page: Page, *, rate: float = 15.0, seconds: float = 12.0) -> None:
     """Both stacks through every fault, in turn."""
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
-        directory = Path(temporary)
+    with workplace() as directory, ExitStack() as running:
         ours = running.enter_context(our_side("ours", directory, replicas_payment=2, replicas_payment_v2=0))
         tutorial = running.enter_context(tutorial_side(directory))
         assert isinstance(ours.stack, LocalStack)

@@ -12,7 +12,6 @@ import argparse
 import json
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +25,7 @@ from infra.local.stack import LocalStack
 from tests.bench import stored
 from tests.bench.figures import Slice, percentile
 from tests.bench.load import BODY, closed_loop, run
-from tests.bench.sides import AS_MANY_PROCESSES, Side, our_side
+from tests.bench.sides import AS_MANY_PROCESSES, Side, our_side, workplace
 from tests.bench.tables import Bar, Page
 
 REPLICAS = (1, 2, 4)
@@ -143,7 +142,7 @@ def outage(page: Page) -> None:
 
 @contextmanager
 def _stack(**settings: object) -> Iterator[tuple[Side, LocalStack]]:
-    with tempfile.TemporaryDirectory() as directory, our_side("ours", Path(directory), **settings) as side:
+    with workplace() as directory, our_side("ours", directory, **settings) as side:
         assert isinstance(side.stack, LocalStack)
         yield side, side.stack
 

@@ -11,14 +11,13 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 from tests.bench.load import closed_loop, run
 from tests.bench.profiled import WAITING
-from tests.bench.sides import AS_MANY_PROCESSES, EVERYTHING, Side, our_side
+from tests.bench.sides import AS_MANY_PROCESSES, EVERYTHING, Side, our_side, workplace
 from tests.bench.tables import Page
 
 PARTS = ("parse and route", "database", "client", "resilience", "telemetry", "messages", "own code")
@@ -27,8 +26,7 @@ PROFILED = ("order-1", "payment-1", "inventory-1")
 
 def bench(page: Page, database: str, *, seconds: float = 8.0, customers: int = 16, lines: int = 0) -> None:
     """Load a stack under samplers, and write the section."""
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
+    with workplace() as directory:
         command = f"env PROFILE_DIR={directory} {{python}} -m tests.bench.profiled {{module}}"
         settings = EVERYTHING | AS_MANY_PROCESSES | {"database": database, "page": "off"}
         with our_side("profiled", directory, service_command=command, **settings) as side:

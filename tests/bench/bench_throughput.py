@@ -10,15 +10,13 @@ gave is divided by what the other's slice of the same round gave, so what else t
 import argparse
 import asyncio
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from infra.local.stack import LocalStack
 from tests.bench.figures import Slice, Spread, ratios
 from tests.bench.load import Sample, closed_loop, run
-from tests.bench.sides import AS_MANY_PROCESSES, BARE, EVERYTHING, Side, our_side, tutorial_side
+from tests.bench.sides import AS_MANY_PROCESSES, BARE, EVERYTHING, Side, our_side, tutorial_side, workplace
 from tests.bench.tables import Bar, Page
 
 OURS, MESHED, BARE_PATH, TUTORIAL = "ours", "ours, as make up", "bare path", "tutorial"
@@ -77,8 +75,7 @@ def report(page: Page, database: str, slices: Mapping[str, Sequence[Slice]]) -> 
 
 def bench(page: Page, database: str, *, rounds: int = 6, seconds: float = 4.0, customers: int = 16) -> None:
     """Start all sides, measure them, write the section."""
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
-        directory = Path(temporary)
+    with workplace() as directory, ExitStack() as running:
         chosen = {"database": database}
         ours = running.enter_context(our_side(OURS, directory, **EVERYTHING | AS_MANY_PROCESSES | chosen))
         meshed = running.enter_context(our_side(MESHED, directory, **EVERYTHING | chosen))

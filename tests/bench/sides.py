@@ -1,5 +1,6 @@
 """The stacks that the benches compare, each up beside the others on free ports, loaded in turn."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,15 @@ class Side:
     def megabytes(self) -> dict[str, float]:
         """Resident memory of each of them."""
         return {name: process.memory_info().rss / 1e6 for name, process in self._processes.items()}
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A directory for stacks, gone afterwards; Postgres, which may run as another user, can pass it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        directory.chmod(0o711)
+        yield directory
 
 
 @contextmanager

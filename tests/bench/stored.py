@@ -38,6 +38,7 @@ def fill(data: Path, order_id: str, first: int, last: int) -> None:
     for service, tables in _TABLES.items():
         with closing(sqlite3.connect(data / f"{service}.sqlite", timeout=30, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("PRAGMA cache_size=-200000")
             for begin in range(first, last + 1, _CHUNK):
                 connection.execute("BEGIN IMMEDIATE")
                 for table, own in tables.items():
