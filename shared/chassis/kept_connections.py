@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import httptools
 import httpx
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 20.0
 """Less than any server of ours keeps a connection that is idle, so that hardly ever both ends act at once."""
 
 MOST_BYTES = 16 * 2**20
