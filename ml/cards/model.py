@@ -34,8 +34,8 @@ def card(manifest: Manifest) -> str:
         areas=_areas(figures["pr_auc"]),
         gradual=_interval(figures["event_recall"]["gradual"]),
         abrupt=_interval(figures["event_recall"]["abrupt"]),
-        lead=_number(figures["alarms"]["gradual"]["median_lead"]),
-        in_vain=_number(figures["alarms"]["all"]["in_vain_per_day"]),
+        lead=_number(figures["alarms"]["gradual"]["median_lead_minutes"]),
+        in_vain=_number(figures["alarms"]["all"]["in_vain_per_service_day"]),
         calibration=_interval(figures["calibration_error"]),
         skill=_interval(figures["brier_skill"]),
         kinds=_kinds(figures["alarms"]),
@@ -53,14 +53,14 @@ def _areas(areas: Mapping[str, Any]) -> str:
 
 def _kinds(alarms: Mapping[str, Any]) -> str:
     rows = (
-        (name, str(tally["events"]), _share(tally["recall"]), _number(tally["median_lead"]))
+        (name, str(tally["breaches"]), _share(tally["recall"]), _number(tally["median_lead_minutes"]))
         for name, tally in alarms.items()
     )
     return _table(("fault", "breaches", "warned of", "median lead, minutes"), rows)
 
 
 def _rules(rules: Mapping[str, Any]) -> str:
-    rows = ((name, _share(tally["recall"]), _number(tally["in_vain_per_day"])) for name, tally in rules.items())
+    rows = ((name, _share(tally["recall"]), _number(tally["in_vain_per_service_day"])) for name, tally in rules.items())
     return _table(("rule", "breaches warned of", "in vain a service and day"), rows)
 
 
