@@ -40,14 +40,18 @@ class Leak:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.scale.seconds(minutes)
         while (left := until - loop.time()) > 0:
-            for replica in self.platform.slots(self.service):
-                try:
-                    await self._look_at(replica, loop.time(), left)
-                except ReplicaAway:
-                    self._began.pop(replica, None)
-                except PlatformError as error:
-                    log.warning("a leak did not begin", replica=replica, error=str(error))
+            await self.look(loop.time(), left)
             await asyncio.sleep(min(_LOOK_SECONDS, left))
+
+    async def look(self, now: float, left: float) -> None:
+        """Have every process hold what it should have leaked by `now`, for `left` seconds more."""
+        for replica in self.platform.slots(self.service):
+            try:
+                await self._look_at(replica, now, left)
+            except ReplicaAway:
+                self._began.pop(replica, None)
+            except PlatformError as error:
+                log.warning("a leak did not begin", replica=replica, error=str(error))
 
     async def _look_at(self, replica: str, now: float, left: float) -> None:
         there = len(await self.platform.faults(replica))
