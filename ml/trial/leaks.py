@@ -56,9 +56,9 @@ class Leak:
     async def _look_at(self, replica: str, now: float, left: float) -> None:
         there = len(await self.platform.faults(replica))
         if not there:
-            self._began[replica] = now  # this process has not leaked yet: it has just been started
+            self._began[replica] = now  # a process that has leaked nothing has just been started
         age = (now - self._began.setdefault(replica, now)) / self.scale.seconds(self.full)
-        wanted = 1 if self.kind == MEMORY else round(_CONNECTIONS * min(1.0, age))
+        wanted = 1 if self.kind == MEMORY else max(1, round(_CONNECTIONS * min(1.0, age)))
         seconds = min(_LONGEST_SECONDS, left + self.scale.seconds(1))
         for _ in range(wanted - there):
             await self.platform.inject(replica, self._fault() | {"seconds": round(seconds, 1)})
