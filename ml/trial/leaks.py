@@ -40,21 +40,25 @@ class Leak:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.scale.seconds(minutes)
         while (left := until - loop.time()) > 0:
-            for replica in self.platform.slots(self.service):
-                try:
-                    await self._look_at(replica, loop.time(), left)
-                except ReplicaAway:
-                    self._began.pop(replica, None)
-                except PlatformError as error:
-                    log.warning("a leak did not begin", replica=replica, error=str(error))
+            await self.look(loop.time(), left)
             await asyncio.sleep(min(_LOOK_SECONDS, left))
+
+    async def look(self, now: float, left: float) -> None:
+        """Have every process hold what it should have leaked by `now`, for `left` seconds more."""
+        for replica in self.platform.slots(self.service):
+            try:
+                await self._look_at(replica, now, left)
+            except ReplicaAway:
+                self._began.pop(replica, None)
+            except PlatformError as error:
+                log.warning("a leak did not begin", replica=replica, error=str(error))
 
     async def _look_at(self, replica: str, now: float, left: float) -> None:
         there = len(await self.platform.faults(replica))
         if not there:
-            self._began[replica] = now  # this process has not leaked yet: it has just been started
+            self._began[replica] = now  # a process that has leaked nothing has just been started
         age = (now - self._began.setdefault(replica, now)) / self.scale.seconds(self.full)
-        wanted = 1 if self.kind == MEMORY else round(_CONNECTIONS * min(1.0, age))
+        wanted = 1 if self.kind == MEMORY else max(1, round(_CONNECTIONS * min(1.0, age)))
         seconds = min(_LONGEST_SECONDS, left + self.scale.seconds(1))
         for _ in range(wanted - there):
             await self.platform.inject(replica, self._fault() | {"seconds": round(seconds, 1)})
