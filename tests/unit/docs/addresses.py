@@ -24,7 +24,7 @@ _ROUTE = re.compile(r"\.(?:get|post|put|patch|delete)\(\s*\"(/[^\"]*)\"|Route\(\
 _EVERYWHERE = {"/health/live", "/health/ready", "/health/startup", "/metrics", "/info", "/docs", "/openapi.json"}
 _OPERATORS = ("/admin", "/metrics")
 _OTHERS: dict[int, tuple[str, ...]] = {
-    9090: ("/", "/api/v1/targets", "/api/v1/query", "/classic/"),
+    9090: ("/", "/api/v1/alerts", "/api/v1/query", "/api/v1/rules", "/api/v1/targets", "/classic/"),
     9093: ("/",),
     9902: ("/stats/prometheus",),
     3000: ("/",),

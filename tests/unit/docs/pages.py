@@ -17,7 +17,8 @@ _INLINE = re.compile(r"`([^`\n]+)`")
 _COMMENT = re.compile(r"(?:^|[ \t]+)#(?=\s|$).*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"<[a-zA-Z][^<>]*>")
 _ENDS = {";", "&&", "||", "|", "&", "(", ")", "{", "}", ");", "))", "&)", "\n"}
-_OPENING = {"do", "then", "else", "if", "while", "!"}
+_OPENING = {"do", "then", "else", "if", "while", "until", "!"}
+_REDIRECTION = re.compile(r"\s\d?>{1,2}(?:&\d|\s*[^\s&|;]+)")
 
 PLACEHOLDER = "PLACEHOLDER"
 
@@ -96,6 +97,7 @@ def anchors(page: Path) -> frozenset[str]:
 def commands(text: str) -> Iterator[list[str]]:
     """The simple commands of a piece of shell, each as its words; placeholders like `<id>` are one word."""
     joined = _PLACEHOLDER.sub(PLACEHOLDER, _COMMENT.sub("", text.replace("\\\n", " ")))
+    joined = _REDIRECTION.sub(" ", joined)
     lexer = shlex.shlex(joined, posix=True, punctuation_chars="();|&\n")
     lexer.whitespace, lexer.commenters = " \t", ""
     lexer.whitespace_split = True

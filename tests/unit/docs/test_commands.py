@@ -23,26 +23,37 @@ from tests.unit.docs.addresses import serves
 from tests.unit.docs.pages import PLACEHOLDER, ROOT, shell
 
 KNOWN_WORDS = {
-    *("make", "curl", "python", "python3", ".venv/bin/python", ".local/bench/bin/python", "pytest"),
     *(
+        "make",
+        "curl",
+        "python",
+        "python3",
+        ".venv/bin/python",
+        ".local/bench/bin/python",
+        "pytest",
+        "pip",
+        "git",
+        "switch",
+    ),
+    *(
+        "break",
         "cat",
+        "cp",
+        "cut",
+        "date",
         "do",
         "done",
         "echo",
         "export",
         "for",
-        "git",
         "grep",
         "head",
         "jq",
         "kill",
         "mv",
-        "pip",
         "rm",
-        "sed",
-        "seq",
     ),
-    *("sleep", "sort", "switch", "tar", "true", "uniq", "wait", "wc"),
+    *("sed", "seq", "sleep", "sort", "tail", "tar", "tr", "true", "uniq", "wait", "wc"),
 }
 CLUSTER_WORDS = {"kubectl", "docker", "istioctl", "helm", "kind"}
 AWAY = {"localhost:8080/admin"}
@@ -128,14 +139,14 @@ VALUES: dict[str, Callable[[str], bool]] = {
 def wrong_in_make(words: list[str]) -> Iterator[str]:
     recipes, short = makefile()
     given = dict(word.split("=", 1) for word in words[1:] if GIVEN.match(word))
-    for target in (word for word in words[1:] if not GIVEN.match(word) and not word.startswith(("-", ">"))):
+    for target in (word for word in words[1:] if not GIVEN.match(word) and not word.startswith("-") and word != "..."):
         if target not in recipes:
             yield f"no target {target}"
             continue
         for name, value in given.items():
             if name not in short and not re.search(rf"\b{name}\b", recipes[target]):
                 yield f"{target} does not read {name}"
-            if PLACEHOLDER in value or "..." in value:
+            if PLACEHOLDER in value or "..." in value or "$" in value:
                 continue
             if (name in VALUES and not VALUES[name](value)) or (name in short and not is_setting(name, value)):
                 yield f"{name}={value}"
@@ -164,7 +175,7 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
 def wrong_in_python(words: list[str]) -> Iterator[str]:
     if words[1:2] != ["-m"] or PLACEHOLDER in words[2] or words[2].endswith("."):
         return
-    module, rest = words[2], [word for word in words[3:] if not word.startswith(">")]
+    module, rest = words[2], words[3:]
     if find_spec(module) is None:
         yield f"no module {module}"
     parsers = {"infra.local": local_parser, "chaos": chaos_parser}
