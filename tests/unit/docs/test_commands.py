@@ -19,6 +19,7 @@ from chaos.compare import ladder
 from infra.local import control_room, envoy, page
 from infra.local.__main__ import _parser as local_parser
 from infra.local.settings import SERVICES, LocalSettings
+from shared.resilience import Registry
 from tests.unit.docs.addresses import serves
 from tests.unit.docs.pages import PLACEHOLDER, ROOT, shell
 
@@ -229,6 +230,14 @@ def test_every_command_in_a_block_is_known_and_those_for_a_cluster_are_marked_so
     marked = {place.partition(":")[0] for place, cluster, _ in COMMANDS if cluster}
     untried = {"docs/chaos.md", "docs/kubernetes.md", "infra/istio/README.md"}
     assert marked == untried, "what can only be tried with a cluster, or with an engine for containers"
+
+
+def test_every_layer_that_a_page_switches_off_is_one_that_the_pipeline_has() -> None:
+    registry = Registry.from_file(ROOT / "services" / "order" / "resilience.yaml")
+    text = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
+    switched = set(re.findall(r"`([a-z]+\.[a-z]+) (\w+) false`", text))
+    assert len(switched) > 7
+    assert [each for each in switched if each[1] not in registry.pipeline(each[0]).layers] == []
 
 
 def test_what_is_wrong_is_noticed() -> None:
