@@ -66,13 +66,15 @@ class Compose:
                 sick.append(f"{name}: {state['Status']}, {health}")
         return sick
 
-    def scale(self, service: str, replicas: int) -> int:
+    def size(self, service: str) -> int:
+        """Containers of the service that run."""
+        found = self._all().values()
+        return len([each for each in found if _service(each) == _label(service) and each["State"]["Running"]])
+
+    def scale(self, service: str, replicas: int) -> None:
         """Through `python -m infra.compose scale`, which knows both generations of compose."""
-        label = "payment-v1" if service == "payment" else service
-        before = len([each for each in self._all().values() if _service(each) == label and each["State"]["Running"]])
-        if before != replicas:
-            self._tool("scale", label, str(replicas))
-        return before
+        if self.size(service) != replicas:
+            self._tool("scale", _label(service), str(replicas))
 
     def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
         """Put a fault into a service."""
@@ -164,6 +166,10 @@ class Compose:
 def _name(container: Mapping[str, Any]) -> str:
     labels = container["Config"]["Labels"]
     return f"{labels['com.docker.compose.service']}-{labels.get('com.docker.compose.container-number', '1')}"
+
+
+def _label(service: str) -> str:
+    return "payment-v1" if service == "payment" else service
 
 
 def _service(container: Mapping[str, Any]) -> str:
