@@ -1,4 +1,4 @@
-"""Tells Prometheus which experiment runs, from what its runner writes down: a runner itself is gone too soon to scrape."""
+"""Tells Prometheus which experiment runs, as its runner writes it down: itself it is gone too soon to be scraped."""
 
 from collections.abc import Iterator
 from pathlib import Path
