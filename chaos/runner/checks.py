@@ -53,8 +53,10 @@ def _answers(check: Answers, recording: Recording, window: tuple[float, float]) 
 
 
 def _latency(check: Latency, recording: Recording, window: tuple[float, float]) -> Finding:
-    orders = _sent(recording, window, check.after_seconds)
-    wanted = f"p{check.latency} in seconds: {check}"
+    sent = _sent(recording, window, check.after_seconds)
+    orders = [order for order in sent if order.status in check.of] if check.of else sent
+    names = f" of {'/'.join(map(str, check.of))}" if check.of else ""
+    wanted = f"p{check.latency}{names} in seconds: {check}"
     if not orders:
         return Finding(wanted, "no orders", holds=False)
     seconds = percentile([_waited(order, window[1]) for order in orders], check.latency)

@@ -53,6 +53,9 @@ class Service:
         self.registry = Registry.from_file(settings.resilience_file)
         self.registry.subscribe(add_span_event, *NOTEWORTHY)
         self.doorkeeper = self.registry.pipeline("order.checkout")
+        if self.doorkeeper.bulkhead is not None:
+            # Before its body is read: an order that would only be refused later costs nearly nothing.
+            chassis.admission.line_is_full = partial(getattr, self.doorkeeper.bulkhead, "full")
         self.sealer = CardSealer(settings.card_sealing_public_key.get_secret_value())
         self.broker = Broker(
             settings.nats_url,
