@@ -20,6 +20,7 @@ _SERVICES = {"order": "order", "payment-v1": "payment", "payment-v2": "payment",
 _PORT = 8080
 _SCALE_SECONDS = 180
 _KILLED_ITSELF = 137
+_STOP_SECONDS = 10
 
 
 class Compose:
@@ -92,11 +93,14 @@ class Compose:
         self._docker.run("pause", container["Id"])
 
     def stop(self, program: str, seconds: float) -> None:
-        """`docker stop`: unless-stopped leaves it down, until the watchdog starts it."""
+        """`docker stop`: unless-stopped leaves it down, until the watchdog starts it.
+
+        One that takes its time to stop must be down by then: to start what still runs does nothing.
+        """
         container = self._one(program)
-        self._docker.later(seconds, "start", container["Id"])
+        self._docker.later(seconds + _STOP_SECONDS, "start", container["Id"])
         self._stopped.add(program)
-        self._docker.run("stop", "--time", "10", container["Id"])
+        self._docker.run("stop", "--time", str(_STOP_SECONDS), container["Id"])
 
     def kill(self, program: str) -> None:
         """SIGKILL from inside: what the engine kills itself, it takes for stopped on purpose and does not restart."""
