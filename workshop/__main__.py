@@ -76,7 +76,9 @@ def hint(chosen: argparse.Namespace) -> int:
 def solve(chosen: argparse.Namespace) -> int:
     """Do what a lab asks for."""
     lab, at = LABS[chosen.lab], _platform()
-    answer = lab.solve(at, _begun(at, lab))
+    note = _begun(at, lab)
+    lab.see(at, note)
+    answer = lab.mend(at, note)
     given = f" ANSWER={answer}" if answer else ""
     sys.stdout.write(f"Solved as docs/workshop/{lab.page} says. See: make lab-check LAB={lab.number}{given}\n")
     return DONE
@@ -86,6 +88,13 @@ def end(_chosen: argparse.Namespace) -> int:
     """Everything as `make up` leaves it."""
     _platform().tidy()
     sys.stdout.write("The workshop is over: policies, switches, breakers and faults are as make up leaves them.\n")
+    return DONE
+
+
+def mesh_retries(chosen: argparse.Namespace) -> int:
+    """Let the mesh repeat charges by itself, or no more (lab 8)."""
+    _platform().mesh_retries(on=chosen.state == "on")
+    sys.stdout.write(f"Retries of charges in the mesh: {chosen.state}.\n")
     return DONE
 
 
@@ -129,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     command(check, "check").add_argument("--answer", default="", help="what a lab asks you to find out")
     command(hint, "hint")
     command(solve, "solve")
+    switch = command(mesh_retries, "mesh-retries", lab=False)
+    switch.add_argument("state", choices=("on", "off"))
     command(end, "end", lab=False)
     command(show, "list", lab=False)
     return parser

@@ -57,7 +57,8 @@ class Lab:
     counters: (service, counter) whose growth the check may ask for
     begin:    puts in what the learner is to find; everything is as `make up` leaves it before
     check:    returns what was seen, in a sentence; raises `NotYet`. Its second argument is the learner's answer
-    solve:    does what the page asks for, by the same means; returns the learner's answer
+    see:      does what the page asks for up to where the harm is seen, by the same means
+    mend:     does the rest; returns the learner's answer
     """
 
     number: int
@@ -68,7 +69,8 @@ class Lab:
     hints: tuple[str, ...]
     begin: Callable[[Platform], None]
     check: Callable[[Platform, Note, str], str]
-    solve: Callable[[Platform, Note], str]
+    see: Callable[[Platform, Note], None]
+    mend: Callable[[Platform, Note], str]
     counters: tuple[tuple[str, str], ...] = ()
 
     def not_yet(self, missing: str, heading: str) -> NotYet:

@@ -17,7 +17,9 @@ from prometheus_client.samples import Sample
 
 from infra.local import envoy, policy
 from infra.local.everywhere import end_everything
+from infra.local.settings import SERVICES
 from infra.local.stack import LocalStack
+from infra.mesh import lesson
 
 GOOD_CARD, DECLINED_CARD = "4242424242424242", "4000000000000002"
 _ADMIN_SECONDS, _ORDER_SECONDS, _RELOAD_SECONDS, _LOOK_SECONDS = 5.0, 20.0, 15.0, 0.1
@@ -51,12 +53,18 @@ class Platform:
 
     # -- replicas and their admin routes
 
-    def replicas(self, service: str) -> dict[str, str]:
-        """Addresses of running replicas by name: of a module (`payment`: both versions), or of one version of it."""
+    def replicas(self, module: str) -> dict[str, str]:
+        """Addresses of running replicas by name; `payment` is both versions."""
+        running = self.stack.running_replicas()
         return {
-            program.name: self.stack.url(program.name)
-            for program in self.stack.running_replicas()
-            if program.service and service in (program.service.module, program.service.name)
+            each.name: self.stack.url(each.name) for each in running if each.service and each.service.module == module
+        }
+
+    def replicas_of(self, service: str) -> dict[str, str]:
+        """The same of one version: `payment`, `payment-v2`."""
+        running = self.stack.running_replicas()
+        return {
+            each.name: self.stack.url(each.name) for each in running if each.service and each.service.name == service
         }
 
     def ask(self, url: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -136,7 +144,9 @@ class Platform:
     # -- numbers
 
     def counts(self, service: str, counter: str) -> Counts:
-        """A counter's series, of every replica of a service."""
+        """A counter's series, of every replica of a service, or of Envoy (`mesh`)."""
+        if service == "mesh":
+            return self._mesh_counts(counter)
         found: Counts = {}
         for name, url in self.replicas(service).items():
             text = self._client.get(f"{url}/metrics").text
@@ -155,18 +165,33 @@ class Platform:
         found = self.get(url, "/api/v1/query", {"query": query})["data"]["result"]
         return list(found)
 
-    def mesh_counter(self, name: str) -> float:
-        """One of Envoy's counters, all clusters together; 0 before anything happened, and without a mesh."""
-        if not self.has_mesh:
-            return 0.0
-        text = self._client.get(envoy.stats_url(self.stack.settings)).text
-        lines = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+    # -- the mesh
 
     @property
     def has_mesh(self) -> bool:
         """Envoy runs."""
         return self.stack.running_program(envoy.PROGRAM)
+
+    def mesh_retries(self, *, on: bool) -> None:
+        """Let Envoy repeat charges, or no more."""
+        lesson.repeat_charges(envoy.admin_socket(self.stack.state), on=on)
+
+    def mesh_repeats(self) -> bool:
+        """Whether it does."""
+        return lesson.repeats_charges(envoy.admin_socket(self.stack.state))
+
+    def payment_version(self) -> str:
+        """Which version of payment answers a request through the mesh; empty when none does."""
+        try:
+            answer = self._client.get(f"{self.stack.url('payment')}/test-cards")
+        except httpx.HTTPError:
+            return ""
+        return str(answer.headers.get("x-api-version", "")) if answer.is_success else ""
+
+    def _mesh_counts(self, counter: str) -> Counts:
+        text = self._client.get(envoy.stats_url(self.stack.settings)).text if self.has_mesh else ""
+        lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith(f"{counter}{{"))
+        return {f"envoy|{counter}|{labels}": float(value) for labels, _, value in lines}
 
     # -- policies
 
@@ -184,6 +209,12 @@ class Platform:
     def tidy(self) -> None:
         """Everything as `make up` leaves it: the tree's policies, every layer on, breakers closed, no fault."""
         end_everything(self.stack)
+        for service in SERVICES:
+            wanted = self.stack.settings.replicas(service)
+            if len(self.replicas_of(service.name)) < wanted:
+                self.stack.scale(service.name, wanted)
+        if self.has_mesh:
+            self.mesh_retries(on=False)
         self._follow(policy.TREES, policy.TREES.read_text(encoding="utf-8"))
         for replica in self.ask_all("order", "GET", "/admin/resilience?events=0"):
             url = self.stack.url(replica["replica"])

@@ -1,8 +1,21 @@
 """The twelve labs."""
 
 from workshop.lab import Lab
-from workshop.labs import breaker, bulkhead, fallback, first_order, retries, timeouts
+from workshop.labs import (
+    breaker,
+    bulkhead,
+    canary,
+    deadlines,
+    error_budget,
+    fallback,
+    first_order,
+    mesh,
+    retries,
+    timeouts,
+)
 
-LABS: dict[int, Lab] = {
-    each.number: each for each in (first_order.LAB, timeouts.LAB, retries.LAB, breaker.LAB, bulkhead.LAB, fallback.LAB)
-}
+_MODULES = (
+    *(first_order, timeouts, retries, breaker, bulkhead, fallback),
+    *(deadlines, mesh, canary, error_budget),
+)
+LABS: dict[int, Lab] = {module.LAB.number: module.LAB for module in _MODULES}

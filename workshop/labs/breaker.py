@@ -49,7 +49,11 @@ def _contains(steps: Sequence[Step], wanted: Sequence[Step]) -> bool:
     return all(each in left for each in wanted)
 
 
-def _solve(at: Platform, _note: Note) -> str:
+def _see(at: Platform, _note: Note) -> None:
+    at.place()
+
+
+def _mend(at: Platform, _note: Note) -> str:
     at.ask_all("order", "POST", _BREAKER, {"to": "half_open"})
     _until_closed(at)
     with broken_payment(at, status=500):
@@ -80,5 +84,6 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
 )

@@ -57,7 +57,11 @@ def _moves(at: Platform, began: float) -> list[tuple[int, int]]:
     return [(event["details"]["before"], event["details"]["after"]) for event in moved]
 
 
-def _solve(at: Platform, note: Note) -> str:
+def _see(at: Platform, _note: Note) -> None:
+    at.place_many(_AT_ONCE, _AT_ONCE)
+
+
+def _mend(at: Platform, note: Note) -> str:
     at.use_policy(_policy(_FINDS))
     at.reset_breakers()
     at.place_many(3 * _AT_ONCE, _AT_ONCE)
@@ -84,5 +88,6 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
 )

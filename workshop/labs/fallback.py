@@ -59,9 +59,13 @@ def _audited(at: Platform) -> tuple[int, str]:
     return done.returncode, lines[-1]
 
 
-def _solve(at: Platform, note: Note) -> str:
+def _see(at: Platform, _note: Note) -> None:
     with broken_payment(at, status=500):
         at.place()
+
+
+def _mend(at: Platform, note: Note) -> str:
+    with broken_payment(at, status=500):
         at.switch("payment.process", fallback=True)
         at.place_many(3, 3)
     waited(lambda: not [each for each in at.orders_since(note.began) if each["state"] in _UNDER_WAY], _SETTLE_SECONDS)
@@ -81,6 +85,7 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
     counters=(("order", "orders_total"),),
 )

@@ -74,12 +74,20 @@ def _trace(at: Platform, trace_id: str) -> Mapping[str, Any] | None:
     return found[0] if found else None
 
 
-def _solve(at: Platform, note: Note) -> str:
-    key = f"lab-1-{note.began:.3f}"
-    first = at.place(key)
-    at.place(key)
+def _see(at: Platform, note: Note) -> None:
+    at.place(_key(note))
+
+
+def _mend(at: Platform, note: Note) -> str:
+    """The key's first answer came with another trace: the one that has the charge in it."""
+    first = at.place(f"{_key(note)}-b")
+    at.place(_key(note))
     at.place(card=DECLINED_CARD)
     return first.trace
+
+
+def _key(note: Note) -> str:
+    return f"lab-1-{note.began:.3f}"
 
 
 LAB = Lab(
@@ -95,6 +103,7 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
     counters=(("order", "orders_total"),),
 )

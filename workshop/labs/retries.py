@@ -17,7 +17,7 @@ _STORM = """\
       jitter: none
       retry_exceptions: *transient
 """
-_NO_BUDGET = "  payment: {ratio: 1.0, floor: 1000, max_tokens: 100000, token_ratio: 1.0}\n"
+_NO_BUDGET = "  payment: {ratio: 1.0, floor: 1000, max_tokens: 1000, token_ratio: 1000}\n"
 
 
 def _policy(budget: str) -> str:
@@ -50,9 +50,12 @@ def _check(at: Platform, note: Note, _answer: str) -> str:
     return f"{charges:.2f} charges an order while payment fails; the budget refused {refused:.0f} retries."
 
 
-def _solve(at: Platform, _note: Note) -> str:
+def _see(at: Platform, _note: Note) -> None:
     with broken_payment(at, status=500):
         at.place_many(6, 3)
+
+
+def _mend(at: Platform, _note: Note) -> str:
     at.use_policy(_policy(policies.PAYMENT_BUDGET))
     return ""
 
@@ -70,7 +73,8 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
     counters=(
         ("order", "resilience_retry_attempts_total"),
         ("order", "resilience_retry_budget_refused_total"),

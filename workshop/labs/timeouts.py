@@ -46,7 +46,12 @@ def _check(at: Platform, _note: Note, _answer: str) -> str:
     )
 
 
-def _solve(at: Platform, _note: Note) -> str:
+def _see(at: Platform, _note: Note) -> None:
+    with broken_payment(at, latency_ms=_HANGS_MS):
+        at.place()
+
+
+def _mend(at: Platform, _note: Note) -> str:
     at.use_policy(_policy(_MENDED))
     return ""
 
@@ -64,5 +69,6 @@ LAB = Lab(
     ),
     begin=_begin,
     check=_check,
-    solve=_solve,
+    see=_see,
+    mend=_mend,
 )
