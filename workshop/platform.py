@@ -1,5 +1,6 @@
 """The running platform as labs see it: over the addresses and routes that a learner has, too."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,8 @@ from prometheus_client.samples import Sample
 
 from infra.local import envoy, policy
 from infra.local.everywhere import end_everything
-from infra.local.settings import SERVICES
+from infra.local.operator import operator_environment
+from infra.local.settings import PREFIX, SERVICES
 from infra.local.stack import LocalStack
 from infra.mesh import lesson
 
@@ -50,6 +52,12 @@ class Platform:
         self.stack = stack
         self.directory = stack.state.path / "workshop"
         self._client = httpx.Client(trust_env=False, timeout=_ADMIN_SECONDS)
+
+    def environment(self) -> dict[str, str]:
+        """For commands of the tree that are to find this stack."""
+        chosen = self.stack.settings.model_dump(mode="json") | {"state_dir": str(self.stack.state.path)}
+        told = {f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items()}
+        return os.environ | told | operator_environment(self.stack.settings)
 
     # -- replicas and their admin routes
 

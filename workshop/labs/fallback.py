@@ -1,12 +1,10 @@
 """Lab 6: no fallback, so that payment's trouble is the shop's; then the outbox, and money that moves once."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from infra.local.operator import operator_environment
 from infra.local.settings import ROOT
 from workshop.lab import Lab, Note
 from workshop.platform import Platform, Trouble, waited
@@ -48,10 +46,9 @@ def _was_pending(at: Platform, order: Mapping[str, Any]) -> bool:
 def _audited(at: Platform) -> tuple[int, str]:
     """The auditor's exit code and its last line."""
     words = [sys.executable, "-m", "infra.audit"]
-    environment = os.environ | operator_environment(at.stack.settings)
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=_AUDIT_SECONDS, check=False
+            words, env=at.environment(), cwd=ROOT, capture_output=True, text=True, timeout=_AUDIT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise Trouble(f"The auditor took more than {_AUDIT_SECONDS:.0f} s.") from error
