@@ -33,8 +33,8 @@ MESH = "HOLDFAST_TEST_MESH"
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service, neither Prometheus nor page, and the mesh that `HOLDFAST_TEST_MESH` names, unless told
-    otherwise. Neither `holdfast.toml` nor its ports matter here.
+    Two slots a service, neither Prometheus nor page nor traces, and the mesh that `HOLDFAST_TEST_MESH` names, unless
+    told otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
@@ -52,6 +52,7 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
                 "state_dir": directory,
                 "prometheus": "off",
                 "page": "off",
+                "traces": "off",
                 "mesh": mesh,
                 "ready_timeout": _READY_SECONDS,
             }

@@ -31,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     except ToolMissing as error:
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("room") / ".local"
-    with running_stack(directory, prometheus="on", page="on", scrape_seconds=1) as running:
+    with running_stack(directory, traces="on", prometheus="on", page="on", scrape_seconds=1) as running:
         urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
         command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:
