@@ -9,8 +9,9 @@ from infra.local.errors import StackError
 from infra.local.remembered import in_force
 from infra.local.stack import LocalStack
 from workshop.lab import Lab, Note, NotYet, noted
-from workshop.labs import LABS
+from workshop.labs import LABS, first_order
 from workshop.platform import Platform, Trouble
+from workshop.waterfall import waterfall
 
 DONE, NOT_YET, UNAVAILABLE = 0, 1, 2
 
@@ -98,6 +99,16 @@ def mesh_retries(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def trace(chosen: argparse.Namespace) -> int:
+    """Print a trace, a line a span."""
+    found = first_order.whole_trace(_platform(), chosen.id)
+    if found is None:
+        raise Trouble(f"The control room has no trace {chosen.id}.")
+    for line in waterfall(found):
+        sys.stdout.write(f"{line}\n")
+    return DONE
+
+
 def show(_chosen: argparse.Namespace) -> int:
     """List the labs, and which are done."""
     directory = LocalStack(in_force()).state.path / "workshop"
@@ -140,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     command(solve, "solve")
     switch = command(mesh_retries, "mesh-retries", lab=False)
     switch.add_argument("state", choices=("on", "off"))
+    command(trace, "trace", lab=False).add_argument("id", help="x-trace-id of an answer")
     command(end, "end", lab=False)
     command(show, "list", lab=False)
     return parser

@@ -34,7 +34,7 @@ def _check(at: Platform, note: Note, answer: str) -> str:
         raise LAB.not_yet(
             "The trace of your order is not named: make lab-check LAB=1 ANSWER=<32 digits of x-trace-id>.", "the-trace"
         )
-    return _judge(_trace(at, answer.strip()), note)
+    return _judge(whole_trace(at, answer.strip()), note)
 
 
 def _judge(trace: Mapping[str, Any] | None, note: Note) -> str:
@@ -57,8 +57,11 @@ def _judge(trace: Mapping[str, Any] | None, note: Note) -> str:
     )
 
 
-def _trace(at: Platform, trace_id: str) -> Mapping[str, Any] | None:
-    """Spans are sent in batches: the last of them a few seconds after the answer."""
+def whole_trace(at: Platform, trace_id: str) -> Mapping[str, Any] | None:
+    """A trace with all three services in it, or as it is after a while; None when there is none.
+
+    Spans are sent in batches: the last of them some seconds after the answer.
+    """
     if at.stack.settings.traces == "off":
         raise Trouble("This stack keeps no traces: make restart TRACES=on")
     found: list[Mapping[str, Any]] = []
