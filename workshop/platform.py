@@ -215,11 +215,11 @@ class Platform:
             raise Trouble(f"{self.policy} is not in force after {_RELOAD_SECONDS:.0f} s: make logs SERVICE=order N=20")
 
     def tidy(self) -> None:
-        """Everything as `make up` leaves it: the tree's policies, every layer on, breakers closed, no fault."""
+        """Everything as `make up` leaves it: policies, layers, breakers, budgets, replicas, and no fault anywhere."""
         end_everything(self.stack)
         for service in SERVICES:
             wanted = self.stack.settings.replicas(service)
-            if len(self.replicas_of(service.name)) < wanted:
+            if len(self.replicas_of(service.name)) != wanted:
                 self.stack.scale(service.name, wanted)
         if self.has_mesh:
             self.mesh_retries(on=False)

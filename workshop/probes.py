@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from workshop.platform import Placed, Platform
+from workshop.platform import Placed, Platform, growth
 
 _SECONDS = 30.0
+_RETRIES = "resilience_retry_attempts_total"
 
 
 @contextlib.contextmanager
@@ -28,13 +30,27 @@ def broken_payment(at: Platform, **fault: Any) -> Iterator[Callable[[], int]]:
             at.ask(url, "DELETE", f"/admin/faults/{fault_id}")
 
 
-def charges_per_order(at: Platform, orders: int = 30) -> float:
-    """How often payment is asked for each order while every charge fails."""
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """What became of orders while every charge failed: tries of the application for each, and charges that arrived.
+
+    The mesh may refuse tries itself: those that arrive are no measure of what the application does.
+    """
+
+    tried: float
+    arrived: float
+
+
+def storm(at: Platform, orders: int) -> Storm:
+    """Let every charge fail and place so many orders."""
     # What the learner's own storm has used up must not make a budget look better than it is.
     at.ask_all("order", "POST", "/admin/resilience/budgets/payment/refill")
+    before = at.counts("order", _RETRIES)
     with broken_payment(at, status=500) as struck:
         at.place_many(orders, 5)
-        return struck() / orders
+        arrived = struck()
+    retries = growth(before, at.counts("order", _RETRIES), _RETRIES, {"name": "payment.process"})
+    return Storm(1 + retries / orders, arrived / orders)
 
 
 def best(at: Platform, tries: int, good: Callable[[Placed], bool], **headers: str) -> Placed:

@@ -2,7 +2,7 @@
 
 from workshop.lab import Lab, Note
 from workshop.platform import Platform, Trouble
-from workshop.probes import broken_payment, charges_per_order
+from workshop.probes import broken_payment, storm
 
 _ORDERS, _MOST, _SEEN = 20, 1.6, 10
 _BUDGET = "/admin/resilience/budgets/payment"
@@ -30,7 +30,8 @@ def _check(at: Platform, note: Note, _answer: str) -> str:
         raise LAB.not_yet(
             "The budget of payment is not enforced: the application may still retry without end.", "mend-it"
         )
-    charges = charges_per_order(at, _ORDERS)
+    seen_now = storm(at, _ORDERS)
+    charges = max(seen_now.tried, seen_now.arrived)
     if charges > _MOST:
         raise LAB.not_yet(
             f"While payment fails, each order reaches it {charges:.1f} times; at most {_MOST:g}.", "mend-it"

@@ -3,7 +3,7 @@
 from workshop import policies
 from workshop.lab import Lab, Note
 from workshop.platform import Platform
-from workshop.probes import broken_payment, charges_per_order
+from workshop.probes import broken_payment, storm
 
 _ORDERS, _MOST, _SEEN = 30, 1.5, 20
 _STORM = """\
@@ -37,17 +37,17 @@ def _check(at: Platform, note: Note, _answer: str) -> str:
             "see-it",
         )
     refused = note.grown(at, "order", "resilience_retry_budget_refused_total", name="payment")
-    charges = charges_per_order(at, _ORDERS)
+    tries = storm(at, _ORDERS).tried
     refused = note.grown(at, "order", "resilience_retry_budget_refused_total", name="payment") - refused
-    if charges > _MOST:
+    if tries > _MOST:
         raise LAB.not_yet(
-            f"Of {_ORDERS} orders, while payment fails, each asks it {charges:.1f} times; at most {_MOST:g}.", "mend-it"
+            f"Of {_ORDERS} orders, while payment fails, each asks it {tries:.1f} times; at most {_MOST:g}.", "mend-it"
         )
     if refused < 1:
         raise LAB.not_yet(
-            f"{charges:.1f} charges an order, but the budget refused no retry: something else stops them.", "the-trap"
+            f"{tries:.1f} charges an order, but the budget refused no retry: something else stops them.", "the-trap"
         )
-    return f"{charges:.2f} charges an order while payment fails; the budget refused {refused:.0f} retries."
+    return f"{tries:.2f} charges an order while payment fails; the budget refused {refused:.0f} retries."
 
 
 def _see(at: Platform, _note: Note) -> None:
