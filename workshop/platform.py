@@ -24,7 +24,7 @@ from infra.local.stack import LocalStack
 from infra.mesh import lesson
 
 GOOD_CARD, DECLINED_CARD = "4242424242424242", "4000000000000002"
-_ADMIN_SECONDS, _ORDER_SECONDS, _RELOAD_SECONDS, _LOOK_SECONDS = 5.0, 20.0, 15.0, 0.1
+_ADMIN_SECONDS, _ORDER_SECONDS, _RELOAD_SECONDS, _LOOK_SECONDS = 15.0, 30.0, 20.0, 0.1
 _PAGES = 30
 
 Counts = dict[str, float]

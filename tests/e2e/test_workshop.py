@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
 
 _TAKE_MINUTES = {11, 12}
 _ABOUT_THE_MESH = {8, 9}
+# A changed policy is looked for every two seconds, and each lab changes some.
+_COMMAND = "env RESILIENCE_RELOAD_SECONDS=0.2 {python} -m services.{module}"
 _SHORT = [LABS[number] for number in sorted(LABS.keys() - _TAKE_MINUTES)]
 
 
@@ -28,7 +30,7 @@ _SHORT = [LABS[number] for number in sorted(LABS.keys() - _TAKE_MINUTES)]
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("workshop") / ".local"
     with (
-        running_stack(directory, traces="on", prometheus="on", scrape_seconds=1) as stack,
+        running_stack(directory, traces="on", prometheus="on", scrape_seconds=1, service_command=_COMMAND) as stack,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("HOLDFAST_STATE_DIR", str(directory))
