@@ -64,7 +64,7 @@ def _see(at: Platform, _note: Note) -> None:
 def _mend(at: Platform, note: Note) -> str:
     at.use_policy(_policy(_FINDS))
     at.reset_breakers()
-    at.place_many(3 * _AT_ONCE, _AT_ONCE)
+    at.place_many(2 * _AT_ONCE, _AT_ONCE)
 
     def moved() -> bool:
         at.place_many(_AT_ONCE, _AT_ONCE)

@@ -19,9 +19,12 @@ def _check(at: Platform, note: Note, answer: str) -> str:
     failed = _failed(at, note)
     if failed < _LEAST_FAILED:
         raise LAB.not_yet(f"{failed:.0f} requests for orders have failed since the lab began.", "spend-it")
-    if not _fired(at, note):
-        raise LAB.not_yet(f"{_ALERT} has not fired since then: it is judged every 15 s.", "the-page")
     highest = _highest(at, note)
+    if highest < _FACTOR or not _fired(at, note):
+        raise LAB.not_yet(
+            f"{_ALERT} has not fired since then: the burn rate was {highest:.0f} at most, and is taken every 15 s.",
+            "the-page",
+        )
     try:
         read = float(answer)
     except ValueError:
@@ -59,7 +62,7 @@ def _see(at: Platform, _note: Note) -> None:
 
 def _mend(at: Platform, note: Note) -> str:
     at.tidy()
-    waited(lambda: _fired(at, note), _ALERT_SECONDS)
+    waited(lambda: _highest(at, note) >= _FACTOR and _fired(at, note), _ALERT_SECONDS)
     return f"{_highest(at, note):.0f}"
 
 
