@@ -122,8 +122,10 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
     if service.module == "payment":
         environment["API_VERSION"] = service.api_version
     if service.module == "order":
-        environment["PAYMENT_URL"] = settings.payment_url or f"http://{settings.host}:{settings.port_payment}"
-        environment["INVENTORY_URL"] = settings.inventory_url or f"http://{settings.host}:{settings.port_inventory}"
+        environment["PAYMENT_URL"] = settings.payment_url or f"http://{settings.host_name}:{settings.port_payment}"
+        environment["INVENTORY_URL"] = (
+            settings.inventory_url or f"http://{settings.host_name}:{settings.port_inventory}"
+        )
         environment["RESILIENCE_FILE"] = str(policy.link(state))
     return Program(
         name=f"{service.name}-{number}",
