@@ -35,7 +35,7 @@ def serve() -> None:
     from ml.features.prometheus import Prometheus
     from ml.features.signals import SERVICES, SIGNALS
     from ml.features.windows import HISTORY
-    from ml.predictor.__main__ import checked_model
+    from ml.predictor.command import checked_model
     from ml.predictor.app import create_app
     from ml.predictor.asking import Asked, Questions
     from ml.predictor.metrics import Counts
