@@ -181,7 +181,7 @@ bench-page: dev ## what the control room's page costs: first view, one viewer at
 bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
 	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
 
-.PHONY: record train evaluate predictor bench-predictor
+.PHONY: record train evaluate retrain predictor bench-predictor
 record: dev ## a campaign of random faults on a stack of its own, as a dataset: HOURS=1 SEED=1; wants a quiet machine
 	@$(PYTHON_) -m ml.campaigns --hours $(or $(HOURS),1) --seed $(or $(SEED),1) $(RECORD)
 
@@ -190,6 +190,9 @@ train: dev ## from the recorded dataset to a report and a signed model
 
 evaluate: dev ## the report again, and whether it agrees with the committed figures
 	@$(PYTHON_) -m ml.training --evaluate $(TRAIN)
+
+retrain: dev ## a challenger with what `make record` has added, judged beside the model in use; written only when better
+	@$(PYTHON_) -m ml.training.challenge $(TRAIN)
 
 predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
 	@$(PYTHON_) -m ml.predictor

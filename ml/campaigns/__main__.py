@@ -1,4 +1,4 @@
-"""`python -m ml.campaigns --hours 1 --seed 7 --out ml/datasets/recorded`: record a campaign on a stack of its own."""
+"""`python -m ml.campaigns --hours 1 --seed 7 --out .local/ml/recorded`: record a campaign on a stack of its own."""
 
 import argparse
 import asyncio
@@ -128,7 +128,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=1.0, help="for how long, by the wall clock")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="campaign", help="what the files are called")
-    parser.add_argument("--out", type=Path, default=Path("ml/datasets/recorded"))
+    parser.add_argument("--out", type=Path, default=Path(".local/ml/recorded"))
     parser.add_argument("--minute", type=float, default=1.0, help="seconds that count as a minute (default 1)")
     parser.add_argument("--rate", type=float, default=8.0, help="orders a second, about")
     parser.add_argument("--memory-mb", type=int, default=220, help="what a service process may hold")
