@@ -32,7 +32,7 @@ def commands(settings: LocalSettings, state: StateDirectory) -> dict[str, tuple[
     if settings.predicts:
         listed[PREDICTOR] = ((sys.executable, "-m", "ml.predictor"), settings.port_predictor)
     if settings.remediates:
-        listed[REMEDIATION] = (_remediation(settings, state), settings.port_remediation)
+        listed[REMEDIATION] = (remediation(settings, state), settings.port_remediation)
     return listed
 
 
@@ -55,7 +55,8 @@ def environment(name: str, settings: LocalSettings, state: StateDirectory) -> di
     }
 
 
-def _remediation(settings: LocalSettings, state: StateDirectory) -> tuple[str, ...]:
+def remediation(settings: LocalSettings, state: StateDirectory) -> tuple[str, ...]:
+    """The command that acts on predictions about this stack, whoever runs it."""
     options = {
         "--mode": settings.remediation,
         "--policy": _absolute(settings.remediation_policy),

@@ -1,28 +1,41 @@
 """A real browser on a real platform: Debian's Chromium, driven by Playwright; without one these tests are skipped."""
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 from infra.local import page as page_of_stack
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
-from infra.local.harness import running_stack
+from infra.local.harness import settings_for
 from infra.local.settings import ROOT
 from infra.local.stack import LocalStack
+from tests.integration.ml.made_up import write_model
 
-SCREENSHOTS = ROOT / ".local" / "screenshots"
+SCREENSHOTS = Path(os.environ.get("HOLDFAST_ARTEFACTS") or ROOT / ".local" / "artefacts") / "screenshots"
+"""Kept for those who read the results of CI."""
 SIZE: ViewportSize = {"width": 1600, "height": 1000}
 _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "--force-color-profile=srgb")
 
 
+POLICY = {
+    "lowest_threshold": 1e-6, "persistence": {"k": 2, "n": 3}, "control_share": 0, "stale_minutes": 30,
+    "blast_radius": {"most_replicas": {"inventory": 2}}, "verification": {"after_minutes": 2, "least_drop": 0.9},
+    "cooldown_minutes": 1000, "approval_minutes": 1000, "give_back_minutes": 0, "remedies": [{"actions": ["scale"]}],
+}  # fmt: skip
+"""Whatever the predictor says about inventory is an alarm, and one more replica is what may be done about it, once."""
+
+
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A platform with its page and a Prometheus that scrapes each second, and a few orders a second."""
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[LocalStack]]:
+    """A platform that is coming up, beside what else has to be made; it ends with the module."""
     if _chromium() is None:
         pytest.skip("there is no chromium; Debian's will do: apt-get install chromium")
     try:
@@ -30,24 +43,50 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
             fetch(tool, lambda _line: None)
     except ToolMissing as error:
         pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("room") / ".local"
-    with running_stack(directory, prometheus="on", page="on", scrape_seconds=1) as running:
-        urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
-        command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:
-            try:
-                yield running
-            finally:
-                customers.terminate()
+    directory = tmp_path_factory.mktemp("room")
+    (directory / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    stack = LocalStack(
+        settings_for(
+            directory / ".local", prometheus="on", page="on", scrape_seconds=1, prediction="on", remediation="approve",
+            model_dir=str(directory / "model"), trusted_keys=str(directory / "model"), minute_seconds=2,
+            remediation_policy=str(directory / "policy.yaml"),
+        )
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            coming = pool.submit(_up, stack)
+            write_model(directory / "model", trees_count=5, threshold=1e-9)
+            yield coming
+        finally:
+            coming.exception()
+            stack.down()
+
+
+def _up(stack: LocalStack) -> LocalStack:
+    stack.up()
+    return stack
 
 
 @pytest.fixture(scope="module")
-def browser(stack: LocalStack) -> Iterator[Browser]:
+def browser(begun: Future[LocalStack]) -> Iterator[Browser]:
     """Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def stack(begun: Future[LocalStack], browser: Browser) -> Iterator[LocalStack]:
+    """A platform with its page, a Prometheus that scrapes each second, a predictor, and a few orders a second."""
+    running = begun.result()
+    urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
+    command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:
+        try:
+            yield running
+        finally:
+            customers.terminate()
 
 
 @pytest.fixture(scope="module")

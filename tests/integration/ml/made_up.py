@@ -67,10 +67,10 @@ def trained(trees_count: int = 40) -> tuple[bytes, dict[str, object]]:
     return as_onnx(Model(trees, Platt(1.0, 0.0)), table.features[:200]), manifest
 
 
-def write_model(directory: Path, trees_count: int = 40, **changed: object) -> None:
-    """The model, its manifest changed as told, and beside it the public half of the key that signed it."""
+def write_model(directory: Path, trees_count: int = 40) -> None:
+    """The model, and beside it the public half of the key that signed it."""
     onnx, manifest = trained(trees_count)
-    artefact.write(directory, onnx, manifest | changed, KEY)
+    artefact.write(directory, onnx, manifest, KEY)
     (directory / "key.pub").write_text(bytes(KEY.verify_key).hex())
 
 
