@@ -181,7 +181,7 @@ bench-page: dev ## what the control room's page costs: first view, one viewer at
 bench-mesh: dev ## what one hop through Envoy adds: BENCH="--rounds 5"
 	@$(PYTHON_) -m tests.bench.bench_mesh $(BENCH)
 
-.PHONY: record train evaluate retrain predictor bench-predictor
+.PHONY: record train evaluate retrain trial predictor bench-predictor
 record: dev ## a campaign of random faults on a stack of its own, as a dataset: HOURS=1 SEED=1; wants a quiet machine
 	@$(PYTHON_) -m ml.campaigns --hours $(or $(HOURS),1) --seed $(or $(SEED),1) $(RECORD)
 
@@ -194,7 +194,14 @@ evaluate: dev ## the report again, and whether it agrees with the committed figu
 retrain: dev ## a challenger with what `make record` has added, judged beside the model in use; written only when better
 	@$(PYTHON_) -m ml.training.challenge $(TRAIN)
 
+<<<<<<< HEAD
 predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+=======
+trial: dev ## what acting on warnings is worth: the same leaks with and without, and none, about fifteen minutes: TRIAL="--pairs 2"
+	@$(PYTHON_) -m ml.trial $(TRIAL)
+
+predictor: dev ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+>>>>>>> main
 	@$(PYTHON_) -m ml.predictor
 
 bench-predictor: dev ## milliseconds a prediction, and the sidecar's memory

@@ -35,8 +35,8 @@ MESH = "HOLDFAST_TEST_MESH"
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service, no Prometheus, page or predictor, and the mesh that `HOLDFAST_TEST_MESH` names, unless told
-    otherwise. Neither `holdfast.toml` nor its ports matter here.
+    Two slots a service, no Prometheus, page, traces or predictor, and the mesh that `HOLDFAST_TEST_MESH` names, unless
+    told otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
@@ -55,6 +55,7 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
                 "prometheus": "off",
                 "page": "off",
                 "prediction": "off",
+                "traces": "off",
                 "mesh": mesh,
                 "ready_timeout": _READY_SECONDS,
             }

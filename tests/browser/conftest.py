@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 from infra.local import page as page_of_stack
@@ -17,7 +16,6 @@ from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetc
 from infra.local.harness import settings_for
 from infra.local.settings import ROOT
 from infra.local.stack import LocalStack
-from tests.integration.ml.made_up import write_model
 
 SCREENSHOTS = Path(os.environ.get("HOLDFAST_ARTEFACTS") or ROOT / ".local" / "artefacts") / "screenshots"
 """Kept for those who read the results of CI."""
@@ -25,17 +23,9 @@ SIZE: ViewportSize = {"width": 1600, "height": 1000}
 _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "--force-color-profile=srgb")
 
 
-POLICY = {
-    "lowest_threshold": 1e-6, "persistence": {"k": 2, "n": 3}, "control_share": 0, "stale_minutes": 30,
-    "blast_radius": {"most_replicas": {"inventory": 2}}, "verification": {"after_minutes": 2, "least_drop": 0.9},
-    "cooldown_minutes": 1000, "approval_minutes": 1000, "give_back_minutes": 0, "remedies": [{"actions": ["scale"]}],
-}  # fmt: skip
-"""Whatever the predictor says about inventory is an alarm, and one more replica is what may be done about it, once."""
-
-
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[LocalStack]]:
-    """A platform that is coming up, beside what else has to be made; it ends with the module."""
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[LocalStack]"]:
+    """A platform that is coming up while the browser starts; it ends with the module."""
     if _chromium() is None:
         pytest.skip("there is no chromium; Debian's will do: apt-get install chromium")
     try:
@@ -43,32 +33,24 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[LocalStac
             fetch(tool, lambda _line: None)
     except ToolMissing as error:
         pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("room")
-    (directory / "policy.yaml").write_text(yaml.safe_dump(POLICY))
-    stack = LocalStack(
-        settings_for(
-            directory / ".local", prometheus="on", page="on", scrape_seconds=1, prediction="on", remediation="approve",
-            model_dir=str(directory / "model"), trusted_keys=str(directory / "model"), minute_seconds=2,
-            remediation_policy=str(directory / "policy.yaml"),
-        )
-    )  # fmt: skip
+    directory = tmp_path_factory.mktemp("room") / ".local"
+    stack = LocalStack(settings_for(directory, prometheus="on", traces="on", page="on", scrape_seconds=1))
+
+    def up() -> LocalStack:
+        stack.up()
+        return stack
+
     with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(up)
         try:
-            coming = pool.submit(_up, stack)
-            write_model(directory / "model", trees_count=5, threshold=1e-9)
             yield coming
         finally:
-            coming.exception()
+            coming.exception()  # what has begun is waited for, so that it can be ended
             stack.down()
 
 
-def _up(stack: LocalStack) -> LocalStack:
-    stack.up()
-    return stack
-
-
 @pytest.fixture(scope="module")
-def browser(begun: Future[LocalStack]) -> Iterator[Browser]:
+def browser(begun: "Future[LocalStack]") -> Iterator[Browser]:
     """Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_ARGUMENTS))
@@ -77,8 +59,8 @@ def browser(begun: Future[LocalStack]) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def stack(begun: Future[LocalStack], browser: Browser) -> Iterator[LocalStack]:
-    """A platform with its page, a Prometheus that scrapes each second, a predictor, and a few orders a second."""
+def stack(begun: "Future[LocalStack]", browser: Browser) -> Iterator[LocalStack]:
+    """A platform with its page, a Prometheus that scrapes each second, and a few orders a second."""
     running = begun.result()
     urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
     command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -9,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from infra.local.stack import LocalStack
 from tests.browser.conftest import screenshot
+from tests.browser.foresight import remediating, warned_of
 
 VIEWS = ("overview", "break", "resilience", "traces", "dashboards", "predict", "books")
 OPENS_WITHIN_SECONDS = 5.0
@@ -159,32 +161,34 @@ def test_an_experiment_is_started_watched_and_stopped_and_its_verdict_is_shown(r
 
 
 def test_an_action_that_a_prediction_asks_for_is_approved_on_the_page_and_carried_out(
-    room: Page, stack: LocalStack
+    room: Page, stack: LocalStack, tmp_path: Path
 ) -> None:
     go(room, "predict")
-    expect(room.locator("[data-prediction=inventory] .badge")).to_have_text("warning", timeout=_EARLIER)
-    expect(room.locator("#model")).to_contain_text("made up")
-    question = room.locator("[data-approval=inventory]")
-    expect(question).to_contain_text("scale inventory from 1 to 2 replicas", timeout=_EARLIER)
-    screenshot(room, "approval")
-    question.get_by_role("button", name="Approve").focus()
-    room.keyboard.press("Enter")
-    record = room.locator("[data-record=inventory]").first
-    expect(record).to_contain_text(re.compile("done.*helped|done.*unknown"), timeout=_EARLIER)
-    expect(record).to_contain_text("approved by operator at the page")
-    assert "inventory: 2 replicas are ready" in record.inner_text()
-    screenshot(room, "predict")
+    expect(room.locator("#predictions .away")).to_contain_text("make predictor", timeout=_EARLIER)
+    expect(room.locator("#remediation .away")).to_contain_text("make remediate", timeout=_EARLIER)
+    with warned_of(stack, "inventory"), remediating(stack, tmp_path):
+        expect(room.locator("[data-prediction=inventory]")).to_contain_text(
+            "memory 71 % of its limit", timeout=_EARLIER
+        )
+        switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
+        for pressed in ("true", "false"):
+            switch.click(timeout=_EARLIER)
+            expect(switch).to_have_attribute("aria-checked", pressed, timeout=_EARLIER)
+            assert file.exists() is (pressed == "true")
+        question = room.locator("[data-approval=inventory]")
+        expect(question).to_contain_text("scale inventory from 1 to 2 replicas", timeout=_EARLIER)
+        screenshot(room, "approval")
+        question.get_by_role("button", name="Approve").focus()
+        room.keyboard.press("Enter")
+        record = room.locator("[data-record=inventory]").filter(has_text="approved by operator at the page")
+        expect(record).to_contain_text("inventory: 2 replicas are ready", timeout=_EARLIER)
+        assert stack.running_program("inventory-2")
+        expect(record).to_contain_text("not helped", timeout=_EARLIER)
+        expect(record).to_contain_text("undone: done", timeout=_EARLIER)
+        assert serious(room) == []
+        screenshot(room, "predict")
     go(room, "books")
     expect(room.locator("#log")).to_contain_text("approved: scale inventory from 1 to 2 replicas")
-
-
-def test_the_kill_switch_is_thrown_and_taken_back(room: Page, stack: LocalStack) -> None:
-    go(room, "predict")
-    switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
-    for pressed in ("true", "false"):
-        switch.click()
-        expect(switch).to_have_attribute("aria-checked", pressed)
-        assert file.exists() is (pressed == "true")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -216,16 +220,6 @@ def test_without_its_process_the_page_says_so_and_comes_back_by_itself(room: Pag
     finally:
         stack.kill("control-room-page", "CONT")
     expect(room.locator("#pulse")).to_contain_text("live", timeout=_EARLIER)
-
-
-def test_without_a_predictor_the_page_names_the_command_that_starts_one(room: Page, stack: LocalStack) -> None:
-    go(room, "predict")
-    stack.control.stop("predictor")
-    try:
-        expect(room.locator("#predictions .away")).to_contain_text("make predictor", timeout=_EARLIER)
-    finally:
-        stack.control.start("predictor")
-    expect(room.locator("[data-prediction=order]")).to_be_visible(timeout=_EARLIER)
 
 
 def test_the_page_stays_up_and_says_what_is_missing_while_prometheus_is_away(room: Page, stack: LocalStack) -> None:

@@ -41,7 +41,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     directory = tmp_path_factory.mktemp("chaos") / ".local"
-    with running_stack(directory, prometheus="on", scrape_seconds=1) as stack:
+    with running_stack(directory, traces="on", prometheus="on", scrape_seconds=1) as stack:
         if not stack.running_program("prometheus"):
             pytest.skip("there is no Prometheus here")
         yield stack

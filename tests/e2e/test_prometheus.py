@@ -80,6 +80,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     threading.Thread(target=pager.serve_forever, daemon=True).start()
     settings = {
         "prometheus": "on",
+        "traces": "on",
         "scrape_seconds": 1,
         "alert_webhook_url": f"http://127.0.0.1:{pager.server_port}/",
         "service_command": f"env OTEL_BSP_MAX_QUEUE_SIZE={QUEUE} {{python}} -m services.{{module}}",
