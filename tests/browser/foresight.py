@@ -1,4 +1,4 @@
-"""A predictor that is told what to say, and what acts on it: the real remediator on the real stack, minutes shortened."""
+"""A predictor that is told what to say, and the real remediator on the real stack, its minutes shortened."""
 
 import contextlib
 import json
