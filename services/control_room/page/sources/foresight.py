@@ -6,6 +6,7 @@ from services.control_room.page.web import Away, Web
 
 _RECORDS = 20
 _DRIFTING = 5
+_UNDER_WAY = ("asked", "begun")
 _FIGURES = ("event_recall", "calibration_error", "brier_skill")
 _BY = "operator at the page"
 
@@ -53,11 +54,14 @@ class Remediator:
     async def read(self) -> dict[str, Any]:
         """`state`'s fields, with `approvals` and `audit`, the newest first. Raises `Away`."""
         state: dict[str, Any] = await self._get("/state")
-        questions = await self._get("/approvals")
-        return state | {
-            "approvals": [_question(each) for each in questions if each["state"] in ("waiting", "approved")][:_RECORDS],
-            "audit": await self._get(f"/audit?limit={_RECORDS}"),
-        }
+        questions, records = await self._get("/approvals"), await self._get(f"/audit?limit={_RECORDS}")
+        under_way = {each["id"] for each in records if each["stage"] in _UNDER_WAY}
+        pending = [
+            _question(each)
+            for each in questions
+            if each["state"] == "waiting" or (each["state"] == "approved" and each["id"] in under_way)
+        ]
+        return state | {"approvals": pending[:_RECORDS], "audit": records}
 
     async def answer(self, question: str, decision: Literal["approve", "deny"]) -> dict[str, Any]:
         """A person's word. Raises `Away`, `Refused`."""

@@ -65,20 +65,20 @@ function standing(told) {
   return [
     h("p", { class: "row" }, "Mode", badge(MODES[told.mode] ?? "none", told.mode), told.stopped ? [badge("bad", "stopped"), h("span", {}, why)] : null),
     h("p", { class: "hint" }, { shadow: "It says what it would do, and does nothing.", approve: "Each action waits for a person.", auto: "It scales out by itself; everything else waits for a person." }[told.mode]),
-    h("button", { type: "button", role: "switch", class: "lever layer", id: "kill-switch", "data-key": "kill-switch", "aria-checked": told.kill_switch ? "true" : "false", on: { click: flip } },
-      h("span", {}, "kill switch"), h("strong", {}, told.kill_switch ? "thrown" : "not thrown")),
+    h("button", { type: "button", role: "switch", class: "lever", id: "kill-switch", "data-key": "kill-switch", "aria-checked": told.kill_switch ? "true" : "false", on: { click: flip } },
+      "Kill switch: ", h("strong", {}, told.kill_switch ? "thrown" : "not thrown")),
     h("ul", { class: "plain" }, told.decisions.map((each) => h("li", {}, h("strong", {}, each.service), h("span", {}, each.reason)))),
   ];
 }
 
 function line(each) {
-  const outcome = each.control ? "held out as control" : each.outcome || each.stage;
+  const outcome = each.control ? "held out as control" : each.outcome || (each.stage === "decided" ? "left alone" : each.stage);
   const told = [each.detail, each.verification && `${each.verification}: ${each.verified}`, each.rollback && `undone: ${each.rollback} ${each.rolled_back}`];
   const kind = each.rollback === "done" ? "warn" : each.outcome === "done" ? "ok" : "none";
   return h("tr", { "data-record": each.service },
     h("td", {}, clock(each.at)),
     h("td", {}, each.service),
     h("td", {}, each.action ?? "nothing"),
-    h("td", {}, each.cause, h("div", { class: "hint" }, [each.reason, each.approved_by && `approved by ${each.approved_by}`].filter(Boolean).join("; "))),
+    h("td", {}, each.cause, h("div", { class: "hint" }, [each.reason !== "approved" && each.reason, each.approved_by && `approved by ${each.approved_by}`].filter(Boolean).join("; "))),
     h("td", {}, badge(kind, outcome), told.filter(Boolean).map((text) => h("div", { class: "hint" }, text))));
 }
