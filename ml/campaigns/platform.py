@@ -34,7 +34,7 @@ class PlatformError(Exception):
 
 
 class ReplicaAway(PlatformError):
-    """A replica did not answer: it may have just died of a fault."""
+    """A replica did not answer, or with an error of its own: it may be dying of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,8 @@ class Platform:
             raise ReplicaAway(f"{method} {url}: {type(error).__name__}") from error
         if response.status_code == 404 and missing_ok:
             return {}
+        if response.is_server_error:  # it may have no memory left for an answer
+            raise ReplicaAway(f"{method} {url}: {response.status_code}")
         if response.is_error:
             raise PlatformError(f"{method} {url}: {response.status_code} {response.text[:300]}")
         found: dict[str, Any] = response.json()
