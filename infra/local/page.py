@@ -42,7 +42,7 @@ def environment(settings: LocalSettings, state: StateDirectory) -> dict[str, str
         "DASHBOARDS_DIR": str(ROOT / "infra" / "grafana" / "dashboards"),
         "EXPERIMENTS_DIR": str(ROOT / "chaos" / "experiments"),
         "CHAOS_DIR": str(state.path / "chaos"),
-        "CHAOS_COMMAND": shlex.join([sys.executable, "-m", "chaos"]),
+        "CHAOS_COMMAND": shlex.join([sys.executable, "-m", "infra.local.experiment"]),
         "AUDIT_COMMAND": shlex.join([sys.executable, "-m", "infra.audit"]),
         # by which those commands find this stack
         "HOLDFAST_STATE_DIR": str(state.path),

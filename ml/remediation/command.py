@@ -16,7 +16,6 @@ from secrets import token_hex
 
 import httpx
 import structlog
-from httpx_aiohttp import HttpxAiohttpClient
 
 from ml.remediation.acting import Acting
 from ml.remediation.actuators.local import LocalActuator
@@ -75,7 +74,7 @@ async def _remediate(chosen: argparse.Namespace) -> None:
     actuator = await _actuator(chosen)
     async with contextlib.AsyncExitStack() as held:
         audit = held.enter_context(Audit(chosen.directory / "audit.jsonl"))
-        client: httpx.AsyncClient = await held.enter_async_context(HttpxAiohttpClient(timeout=5, trust_env=False))
+        client = await held.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
         decider, metrics, approvals = Decider.fresh(SystemRandom().random, _new_id), Metrics(), Approvals(time.time)
         acting = Acting(actuator, audit, decider, metrics, time.time, chosen.minute)
         remediator = Remediator(
