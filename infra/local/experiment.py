@@ -14,16 +14,16 @@ _BOOTSTRAP = ROOT / "infra" / "local" / "bootstrap.sh"
 _INSTALL_SECONDS = 300.0
 
 
-def main(words: list[str]) -> int:
-    """Become the experiments' command. Returns 1 when what that needs cannot be installed."""
+def main(words: list[str]) -> None:
+    """Become the experiments' command; exits with 1 when what that needs cannot be installed."""
     if find_spec("chaoslib") is None:
         try:
             subprocess.run([_BOOTSTRAP, "chaos"], check=True, timeout=_INSTALL_SECONDS, stdin=subprocess.DEVNULL)  # noqa: S603 - ours
         except (OSError, subprocess.SubprocessError) as error:
             sys.stderr.write(f"what experiments need could not be installed: {error}; try: make chaos\n")
-            return 1
+            raise SystemExit(1) from None
     os.execv(sys.executable, [sys.executable, "-m", "chaos", *words])  # noqa: S606 - our own module, no shell
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -40,6 +40,8 @@ def test_without_its_packages_it_says_what_to_do_and_does_not_begin(
 
     monkeypatch.setattr(experiment, "find_spec", lambda _name: None)
     monkeypatch.setattr(subprocess, "run", fails)
-    assert experiment.main(["run", "control"]) == 1
+    with pytest.raises(SystemExit) as left:
+        experiment.main(["run", "control"])
+    assert left.value.code == 1
     assert "make chaos" in capsys.readouterr().err
     assert becomes == []
