@@ -24,12 +24,13 @@ COOL_OFF = 15
 class Objective:
     """Where a service breaches its promise: share of errors, seconds at the 99th percentile; for how many minutes.
 
+    `lasts` is longer than the five minutes over which both are measured: one slow order among few makes no breach.
     `heals` minutes without a breach end it: shorter pauses belong to the same one.
     """
 
     error_ratio: float = 0.05
     p99_seconds: float = 1.0
-    lasts: int = 2
+    lasts: int = 6
     heals: int = 5
 
 

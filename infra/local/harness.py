@@ -24,6 +24,8 @@ _INFRASTRUCTURE = (
     "alertmanager_port",
     "port_control_room",
     "port_page",
+    "port_predictor",
+    "port_remediation",
     "envoy_stats_port",
 )
 MESH = "HOLDFAST_TEST_MESH"
@@ -33,8 +35,8 @@ MESH = "HOLDFAST_TEST_MESH"
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service, neither Prometheus nor page, and the mesh that `HOLDFAST_TEST_MESH` names, unless told
-    otherwise. Neither `holdfast.toml` nor its ports matter here.
+    Two slots a service, no Prometheus, page, traces or predictor, and the mesh that `HOLDFAST_TEST_MESH` names, unless
+    told otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
         StackError: no run of free ports was found.
@@ -52,6 +54,8 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
                 "state_dir": directory,
                 "prometheus": "off",
                 "page": "off",
+                "prediction": "off",
+                "traces": "off",
                 "mesh": mesh,
                 "ready_timeout": _READY_SECONDS,
             }

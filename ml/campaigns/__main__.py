@@ -1,4 +1,4 @@
-"""`python -m ml.campaigns --hours 1 --seed 7 --out ml/datasets/recorded`: record a campaign on a stack of its own."""
+"""`python -m ml.campaigns --hours 1 --seed 7 --out .local/ml/recorded`: record a campaign on a stack of its own."""
 
 import argparse
 import asyncio
@@ -6,9 +6,8 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -20,7 +19,7 @@ from infra.load.customer import Customer
 from infra.load.orders import KNOWN_PRODUCTS, OrderMaker, live_catalogue
 from ml.campaigns.faults import Ground, play
 from ml.campaigns.load import Traffic, drive
-from ml.campaigns.platform import Layout, Platform, running
+from ml.campaigns.platform import Layout, Platform, running, workplace
 from ml.campaigns.recorder import Diary, record
 from ml.campaigns.schedule import draw
 from ml.features.prometheus import Prometheus
@@ -53,7 +52,7 @@ async def _campaign(chosen: argparse.Namespace) -> None:
             loop.add_signal_handler(interruption, task.cancel)
     scale = Scale(minute=chosen.minute, memory_bytes=chosen.memory_mb * 2**20)
     random = Random(chosen.seed)  # noqa: S311 - a campaign is to be repeatable, not secret
-    with _workplace() as directory:
+    with workplace("campaign") as directory:
         layout = Layout(directory / "stack", chosen.first_port, chosen.memory_mb)
         async with (
             HttpxAiohttpClient(timeout=10, trust_env=False) as client,
@@ -68,13 +67,6 @@ async def _campaign(chosen: argparse.Namespace) -> None:
                 run = f"{chosen.name}-{chosen.seed}-{number:03d}"
                 left = min(_STRETCH_SECONDS, until - time.monotonic())
                 await _stretch(run, left, Ground(platform, traffic, scale), random, chosen.out, client)
-
-
-@contextlib.contextmanager
-def _workplace() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="holdfast-campaign-") as directory:
-        Path(directory).chmod(0o711)  # Postgres has a user of its own, who must get to its files
-        yield Path(directory)
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=1.0, help="for how long, by the wall clock")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", default="campaign", help="what the files are called")
-    parser.add_argument("--out", type=Path, default=Path("ml/datasets/recorded"))
+    parser.add_argument("--out", type=Path, default=Path(".local/ml/recorded"))
     parser.add_argument("--minute", type=float, default=1.0, help="seconds that count as a minute (default 1)")
     parser.add_argument("--rate", type=float, default=8.0, help="orders a second, about")
     parser.add_argument("--memory-mb", type=int, default=220, help="what a service process may hold")

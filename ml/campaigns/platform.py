@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,16 @@ _PORTS = {
 }  # fmt: skip
 """Where each port of the stack lies, from the first one of its block of a hundred."""
 
+_SLOTS = 4
+"""Replicas that a service can be scaled to, by default."""
+
 
 class PlatformError(Exception):
     """A command of the stack failed, or a replica did not answer; the text says what it printed."""
 
 
 class ReplicaAway(PlatformError):
-    """A replica did not answer: it may have just died of a fault."""
+    """A replica did not answer, or with an error of its own: it may be dying of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,16 @@ class Layout:
     memory_mb: int
     replicas: int = 2
 
+    @property
+    def predictor_port(self) -> int:
+        """Of a predictor that watches this platform."""
+        return self.first_port + 60
+
+    @property
+    def remediation_port(self) -> int:
+        """Of a remediator that acts on it."""
+        return self.first_port + 61
+
     def environment(self) -> dict[str, str]:
         """The stack's settings, as the variables that it reads."""
         settings = {name: self.first_port + offset for name, offset in _PORTS.items()}
@@ -51,6 +65,8 @@ class Layout:
             "SCRAPE_SECONDS": 1,
             "SERVICE_MEMORY_MB": self.memory_mb,
             "FAULT_INJECTION": "on",
+            "PAGE": "off",
+            "PREDICTION": "off",
             "LOG_LEVEL": "warning",
             "PROMETHEUS_DAYS": 2,
         }
@@ -79,6 +95,16 @@ class Platform:
         found = {f"{service}-{number}": f"http://127.0.0.1:{first + number - 1}" for number in range(1, count + 1)}
         if service == "payment":
             found["payment-v2-1"] = self._url("REPLICA_PORT_PAYMENT_V2")
+        return found
+
+    def slots(self, service: str) -> list[str]:
+        """Addresses of all replicas that the service could be scaled to, of the first version."""
+        first = self._layout.first_port + _PORTS[f"REPLICA_PORT_{service.upper()}"]
+        return [f"http://127.0.0.1:{first + number}" for number in range(_SLOTS)]
+
+    async def faults(self, replica: str) -> list[dict[str, Any]]:
+        """What is broken on purpose in one replica now."""
+        found: list[dict[str, Any]] = (await self._admin("GET", f"{replica}/admin/faults"))["faults"]
         return found
 
     async def inject(self, replica: str, fault: Mapping[str, Any]) -> str:
@@ -133,10 +159,20 @@ class Platform:
             raise ReplicaAway(f"{method} {url}: {type(error).__name__}") from error
         if response.status_code == 404 and missing_ok:
             return {}
+        if response.is_server_error:  # it may have no memory left for an answer
+            raise ReplicaAway(f"{method} {url}: {response.status_code}")
         if response.is_error:
             raise PlatformError(f"{method} {url}: {response.status_code} {response.text[:300]}")
         found: dict[str, Any] = response.json()
         return found
+
+
+@contextmanager
+def workplace(name: str) -> Iterator[Path]:
+    """A directory for a stack, gone after the block."""
+    with tempfile.TemporaryDirectory(prefix=f"holdfast-{name}-") as directory:
+        Path(directory).chmod(0o711)  # Postgres has a user of its own, who must get to its files
+        yield Path(directory)
 
 
 @asynccontextmanager

@@ -44,6 +44,7 @@ class Study:
     rules:     the same of each simple rule, at its own threshold for the same budget
     illusion:  the tutorial's forest by its own recipe: random split, its own label; then in the order of time
     left_out:  PR-AUC on each service by a model that never saw it, and the base rate
+    trained_on, judged_on: names of runs; those near the boundary are in neither
     """
 
     model: Model
@@ -59,6 +60,8 @@ class Study:
     illusion: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, tuple[float, float]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
+    judged_on: tuple[str, ...] = ()
 
 
 def study(listed: Sequence[Series], minute_seconds: float, *, seed: int = 7) -> Study:
@@ -69,9 +72,9 @@ def study(listed: Sequence[Series], minute_seconds: float, *, seed: int = 7) -> 
     persistence = Persistence()
     model = train(earlier, seed=seed)
     threshold = threshold_for(earlier, _unseen(earlier, seed), BUDGET_PER_DAY, persistence)
-    found = Study(model, threshold, persistence)
+    found = Study(model, threshold, persistence, trained_on=_names(earlier), judged_on=_names(later))
     table = rows(later)
-    blocks = _blocks(table, later)
+    blocks = by_run(table, later)
     probabilities = [every_minute(model, series) for series in later]
     _score(found, table, later, probabilities, blocks, earlier, seed)
     found.alarms = judge(later, probabilities, threshold, persistence)
@@ -187,7 +190,11 @@ def illusion(listed: Sequence[Series], minute_seconds: float, seed: int) -> dict
     }
 
 
-def _blocks(table: Rows, listed: Sequence[Series]) -> list[Indices]:
+def _names(listed: Sequence[Series]) -> tuple[str, ...]:
+    return tuple(sorted({series.run for series in listed}))
+
+
+def by_run(table: Rows, listed: Sequence[Series]) -> list[Indices]:
     """Rows by run: all services of one stretch together."""
     runs = np.array([series.run for series in listed])[table.series]
     return [np.flatnonzero(runs == run) for run in np.unique(runs)]

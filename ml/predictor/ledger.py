@@ -9,7 +9,7 @@ import numpy as np
 from ml.features.prometheus import Matrix
 from ml.labels import HORIZON, Objective, breaches, labels
 
-SETTLED = HORIZON + 5
+SETTLED = HORIZON + Objective().lasts + 1
 """Minutes until it is known whether a breach had started in time, with those it takes to be called one."""
 
 LOOKBACK = 120

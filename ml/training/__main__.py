@@ -18,8 +18,9 @@ from ml.features.prometheus import Matrix
 from ml.features.windows import FEATURES, HISTORY
 from ml.training.export import as_onnx
 
-_MODELS = Path(__file__).resolve().parents[1] / "models"
-_RECORDED = Path(__file__).resolve().parents[1] / "datasets" / "recorded"
+MODELS = Path(__file__).resolve().parents[1] / "models"
+RECORDED = Path(__file__).resolve().parents[1] / "datasets" / "recorded"
+LOCAL = Path(__file__).resolve().parents[2] / ".local" / "ml"
 _BINS = 10
 
 
@@ -42,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def save(found: Study, listed: list[Series], directory: Path, key: Path, *, minute: float) -> artefact.Manifest:
-    """Export, sign and write the study's model."""
-    table = rows(listed)
+    """Export, sign and write the study's model, with what is known of the rows that it was trained on."""
+    table = rows([series for series in listed if series.run in found.trained_on])
     manifest: dict[str, Any] = {
         "format": artefact.FORMAT,
         "name": "boosted trees over windows",
@@ -55,7 +56,7 @@ def save(found: Study, listed: list[Series], directory: Path, key: Path, *, minu
         "persistence": (found.persistence.k, found.persistence.n),
         "medians": medians(table.features),
         "drift": drift(table.features),
-        "dataset": {"series": len(listed), "minute_seconds": minute, "runs": sorted({series.run for series in listed})},
+        "dataset": {"minute_seconds": minute, "trained_on": found.trained_on, "judged_on": found.judged_on},
         "metrics": report.figures(found),
     }
     return artefact.write(directory, as_onnx(found.model, table.features[:2000]), manifest, artefact.signing_key(key))
@@ -119,10 +120,10 @@ def _compare(fresh: dict[str, Any], path: Path) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ml.training", description=__doc__)
-    parser.add_argument("--data", type=Path, default=_RECORDED)
-    parser.add_argument("--models", type=Path, default=_MODELS)
-    parser.add_argument("--report", type=Path, default=Path(".local/ml/report"))
-    parser.add_argument("--key", type=Path, default=Path(".local/ml/signing.key"))
+    parser.add_argument("--data", type=Path, default=RECORDED)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--report", type=Path, default=LOCAL / "report")
+    parser.add_argument("--key", type=Path, default=LOCAL / "signing.key")
     parser.add_argument("--minute", type=float, default=1.0, help="seconds of the recording that count as a minute")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--evaluate", action="store_true", help="no new model: compare with the committed figures")

@@ -8,7 +8,7 @@ request did not end well is closed. Of HTTP only GET and POST are spoken, so tha
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import httptools
@@ -26,12 +26,16 @@ _Address = tuple[str, int]
 class KeptConnections(httpx.AsyncBaseTransport):
     """At most `limit` requests are on their way at once; the others wait for the `pool` time of their timeout.
 
+    keep: whether connections are used again
+    look_up: gives the address of a name, or raises OSError; None: the system does
     Raises httpx's errors: `ConnectError`, `ConnectTimeout`, `PoolTimeout`, `ReadTimeout`, `RemoteProtocolError` when
     the server hangs up or cannot be understood, `UnsupportedProtocol` for anything but http, GET and POST.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._free = asyncio.Semaphore(limit)
+    def __init__(
+        self, limit: int, *, keep: bool = True, look_up: Callable[[str], Awaitable[str]] | None = None
+    ) -> None:
+        self._free, self._keep, self._look_up = asyncio.Semaphore(limit), keep, look_up
         self._idle: dict[_Address, deque[_Connection]] = {}
         self._closed = False
 
@@ -84,7 +88,7 @@ class KeptConnections(httpx.AsyncBaseTransport):
         return None
 
     def _give_back(self, address: _Address, connection: "_Connection") -> None:
-        if self._closed or not connection.keeps:
+        if self._closed or not self._keep or not connection.keeps:
             connection.close()
             return
         connections = self._idle.setdefault(address, deque())
@@ -93,12 +97,14 @@ class KeptConnections(httpx.AsyncBaseTransport):
         while connections and not connections[0].usable_since(oldest):
             connections.popleft().close()
 
-    @staticmethod
-    async def _connect(request: httpx.Request, address: _Address, seconds: float | None) -> "_Connection":
+    async def _connect(self, request: httpx.Request, address: _Address, seconds: float | None) -> "_Connection":
+        host, port = address
         try:
             with _named(httpx.ConnectTimeout, request):
                 async with asyncio.timeout(seconds):
-                    _, connection = await asyncio.get_running_loop().create_connection(_Connection, *address)
+                    if self._look_up is not None:
+                        host = await self._look_up(host)
+                    _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port)
         except OSError as error:
             raise httpx.ConnectError(str(error), request=request) from error
         return connection

@@ -35,7 +35,7 @@ def main() -> None:
     wanted = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
-        running_stack(Path(directory) / ".local", mesh="envoy", traces="off") as stack,
+        running_stack(Path(directory) / ".local", mesh="envoy") as stack,
     ):
         sys.stdout.write(
             f"{'hop':<22}{'direct':>10}{'Envoy':>10}{'added':>10}{'p99 direct':>12}{'p99 Envoy':>12}   ms\n"

@@ -124,7 +124,7 @@ def main() -> None:
     arguments.add_argument("--idle", type=float, default=10, help="seconds to watch the idle platform")
     arguments.add_argument("--soak", type=int, default=0, help="orders to place before memory is measured")
     wanted = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as directory, running_stack(Path(directory) / "local") as stack:
+    with tempfile.TemporaryDirectory() as directory, running_stack(Path(directory) / "local", traces="on") as stack:
         watched = Watched(stack)
         asyncio.run(send(stack.url("order"), 100, wanted.concurrency))
         resting = idle(watched, wanted.idle) if wanted.idle else {}

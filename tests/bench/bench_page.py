@@ -137,7 +137,7 @@ def main() -> int:
     wanted = arguments.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
-        running_stack(Path(directory) / "stack", prometheus="on", page="on") as stack,
+        running_stack(Path(directory) / "stack", traces="on", prometheus="on", page="on") as stack,
     ):
         return 0 if asyncio.run(measure(stack, wanted)) else 1
 

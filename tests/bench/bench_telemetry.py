@@ -39,7 +39,7 @@ BAR = 0.75
 WARM_SECONDS = 2.5
 """A little longer than the receiver waits before it decides about a trace."""
 REST_SECONDS = 8.0
-SIDES = {"on": {"prometheus": "on"}, "off": {"traces": "off", "prometheus": "off", "log_level": "error"}}
+SIDES = {"on": {"traces": "on", "prometheus": "on"}, "off": {"log_level": "error"}}
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
             fetch(tool, lambda _line: None)
     except ToolMissing as error:
         pytest.skip(str(error))
-    with running_stack(tmp_path_factory.mktemp("shown") / ".local", prometheus="on", scrape_seconds=1) as running:
+    directory = tmp_path_factory.mktemp("shown") / ".local"
+    with running_stack(directory, traces="on", prometheus="on", scrape_seconds=1) as running:
         urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
         command = [sys.executable, "-m", "infra.load", "--rate", "5", "--seconds", "90", *urls]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:

@@ -19,7 +19,7 @@ from tests.fixtures.waiting import until
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     directory = tmp_path_factory.mktemp("remediation") / ".local"
-    with running_stack(directory, traces="off", replicas_payment_v2=0, slots_payment=3) as stack:
+    with running_stack(directory, replicas_payment_v2=0, slots_payment=3) as stack:
         yield stack
 
 

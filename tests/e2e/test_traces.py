@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A platform whose payment can be taken away, and whose services hold few spans back."""
     command = f"env OTEL_BSP_MAX_QUEUE_SIZE={QUEUE} {{python}} -m services.{{module}}"
     directory = tmp_path_factory.mktemp("traces") / ".local"
-    with running_stack(directory, replicas_payment_v2=0, service_command=command) as made:
+    with running_stack(directory, traces="on", replicas_payment_v2=0, service_command=command) as made:
         yield made
 
 

@@ -1,16 +1,21 @@
 """What the page makes of canned answers of Prometheus, replicas, the trace store and the dashboards' files."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.control_room.page import drills
 from services.control_room.page.commands import Auditor, Busy, Runner
+from services.control_room.page.exporter import ExperimentCollector
 from services.control_room.page.sources.dashboards import Dashboards, filled_in, legend, table
 from services.control_room.page.sources.experiments import Experiments
+from services.control_room.page.sources.foresight import Predictor
 from services.control_room.page.sources.numbers import Numbers, expressions, parted
 from services.control_room.page.sources.replicas import Replicas, merged
 from services.control_room.page.sources.traces import waterfall
@@ -183,6 +188,26 @@ async def test_scenarios_and_verdicts_are_read_from_the_runners_files(tmp_path: 
     assert [(each["scenario"], each["verdict"]) for each in found["verdicts"]] == [("control", "PASS")]
 
 
+def test_prometheus_is_told_of_the_experiment_that_runs_until_it_ends_or_its_runner_is_killed(tmp_path: Path) -> None:
+    metrics, file = CollectorRegistry(), tmp_path / "running.json"
+    metrics.register(ExperimentCollector(tmp_path))
+
+    def active() -> dict[str, float]:
+        return {each.labels["scenario"]: each.value for family in metrics.collect() for each in family.samples}
+
+    assert active() == {"none": 0}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as runner:
+        file.write_text(json.dumps({"what": "payment-down", "pid": runner.pid}))
+        assert active() == {"payment-down": 1}
+        runner.kill()
+        runner.wait()
+        assert active() == {"payment-down": 0}
+    file.write_text(json.dumps({"what": "control", "pid": os.getpid()}))
+    assert active() == {"payment-down": 0, "control": 1}
+    file.write_text("")
+    assert active() == {"payment-down": 0, "control": 0}
+
+
 async def test_the_auditors_verdict_is_what_its_command_writes_and_one_runs_at_a_time(tmp_path: Path) -> None:
     script = tmp_path / "audit.py"
     script.write_text("import sys; open(sys.argv[2], 'w').write('{\"clean\": false, \"invariants\": []}')")
@@ -210,3 +235,16 @@ def test_every_drill_is_a_fault_that_the_services_take() -> None:
         asked = drill.fault | {"seconds": 30.0, "experiment": f"drill/{drill.name}"}
         assert KINDS[drill.fault["kind"]].model_validate(asked).kind == drill.fault["kind"]
         assert drill.service in ("order", "payment", "inventory")
+
+
+async def test_the_model_is_told_by_its_figures_and_by_what_has_drifted_most() -> None:
+    estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
+    told = {
+        "name": "trees", "created": "2026-01-01", "sha256": "ab", "threshold": 0.4, "persistence": [3, 5],
+        "features": 147, "calibration_error": None, "drift": {f"f{n}": n / 10 for n in range(9)},
+        "metrics": {"calibration_error": 0.02, "event_recall": {"gradual": estimate, "abrupt": None}, "sizes": {}},
+    }  # fmt: skip
+    found = await Predictor(CannedWeb(200, told), "http://predictor").model()
+    assert found["figures"] == {"event recall gradual": 0.8, "calibration error": 0.02}
+    assert found["drift"][0] == {"feature": "f8", "index": 0.8}
+    assert len(found["drift"]) == 5

@@ -62,3 +62,11 @@ def test_a_used_minute_is_positive_exactly_when_a_breach_starts_in_its_horizon(s
         assert positive[minute] == any(LEAD < distance <= HORIZON for distance in ahead)
         assert not any(0 < distance <= LEAD for distance in ahead)
         assert not any(breach.start <= minute < breach.end for breach in listed)
+
+
+def test_one_slow_order_in_the_five_minutes_that_are_measured_together_is_no_breach() -> None:
+    errors, p99 = np.zeros(40), np.full(40, 0.1)
+    p99[10:15] = 2.4
+    assert breaches(errors, p99, Objective()) == []
+    p99[15] = 2.4
+    assert breaches(errors, p99, Objective()) == [Breach(10, 16)]

@@ -25,7 +25,7 @@ def judged(made: int, *, warned: bool = True, breach: slice = slice(0, 0), gone:
 
 @pytest.mark.parametrize("lead", [11, 30])
 def test_a_breach_in_ten_to_thirty_minutes_came(lead: int) -> None:
-    breach = slice(70 + lead, 75 + lead)
+    breach = slice(70 + lead, 77 + lead)
     assert judged(70, breach=breach) is Outcome.TRUE_POSITIVE
     assert judged(70, breach=breach, warned=False) is Outcome.FALSE_NEGATIVE
 

@@ -1,0 +1,97 @@
+"""A trial's leak is in the code, and its table says what acting was worth."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml.campaigns.platform import ReplicaAway
+from ml.features.signals import Scale
+from ml.remediation.policy import Kind, Mode, load
+from ml.trial.leaks import MEMORY, POOL, Leak
+from ml.trial.outcome import ACT, LEAVE, NOTHING, Outcome, table
+
+SCALE = Scale(minute=1.0, memory_bytes=220 * 2**20)
+
+
+class Replicas:
+    """A platform's replicas, each with the faults that it was given since its start."""
+
+    def __init__(self, *running: str) -> None:
+        self.held: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+
+    def slots(self, service: str) -> list[str]:
+        assert service == "payment"
+        return ["one", "two", "three"]
+
+    async def faults(self, replica: str) -> list[dict[str, Any]]:
+        if replica not in self.held:
+            raise ReplicaAway(replica)
+        return self.held[replica]
+
+    async def inject(self, replica: str, fault: Mapping[str, Any]) -> str:
+        self.held[replica].append(dict(fault))
+        return "id"
+
+    def restart(self, replica: str) -> None:
+        self.held[replica] = []
+
+    def connections(self) -> dict[str, int]:
+        return {name: len(held) for name, held in self.held.items()}
+
+
+def leak(replicas: Replicas, kind: str) -> Leak:
+    return Leak(replicas, "payment", kind, 40.0, SCALE)  # type: ignore[arg-type]
+
+
+async def test_every_process_leaks_from_its_own_start() -> None:
+    replicas = Replicas("one", "two")
+    dripping = leak(replicas, POOL)
+    await dripping.look(0, 90)
+    await dripping.look(20, 70)
+    assert replicas.connections() == {"one": 5, "two": 5}
+    replicas.held["three"] = []  # scaled out
+    await dripping.look(20, 70)
+    await dripping.look(40, 50)
+    assert replicas.connections() == {"one": 10, "two": 10, "three": 5}
+
+
+async def test_a_restart_sets_the_leak_back_and_does_not_end_it() -> None:
+    replicas = Replicas("one", "two")
+    dripping = leak(replicas, POOL)
+    for now in (0, 32):
+        await dripping.look(now, 90 - now)
+    replicas.restart("one")
+    for now in (32, 44):
+        await dripping.look(now, 90 - now)
+    assert replicas.connections() == {"one": 3, "two": 10}
+
+
+async def test_memory_leaks_once_in_a_process_and_fills_it_in_the_time_it_should() -> None:
+    replicas = Replicas("one")
+    dripping = leak(replicas, MEMORY)
+    for now in (0, 10, 20):
+        await dripping.look(now, 90 - now)
+    (fault,) = replicas.held["one"]
+    assert 100 < fault["mb_per_second"] * 40 < 110
+    replicas.restart("one")
+    await dripping.look(30, 60)
+    assert len(replicas.held["one"]) == 1
+
+
+def test_the_table_gives_both_numbers_and_the_actions_that_nothing_called_for() -> None:
+    told = table(
+        [
+            Outcome(1, LEAVE, POOL, "payment", breach=40, begins=45, warned=30.2),
+            Outcome(1, ACT, POOL, "payment", breach=5, begins=80, warned=31.0, done=["restart payment"]),
+            Outcome(1, NOTHING, "-", "payment"),
+        ]
+    )
+    assert "40.0 left alone, 5.0 acted on" in told
+    assert "without a fault: 0 actions" in told
+
+
+def test_the_trials_policy_can_be_read_and_asks_before_it_restarts() -> None:
+    policy = load(Path("ml/trial/policy.yaml"))
+    assert policy.mode is Mode.AUTO
+    assert policy.control_share == 0
+    assert policy.ladder(["memory"])[0] is Kind.RESTART
