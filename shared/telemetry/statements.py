@@ -40,7 +40,8 @@ def trace_statements(engine: Engine, name: str) -> None:
     def end(_connection: Any, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool) -> None:
         begun = getattr(context, _BEGUN, None)
         if begun is not None:
-            _record(*begun, *_described(name, statement))
+            parent, started = begun
+            _record(parent, started, *_described(name, statement))
 
     def fail(context: ExceptionContext) -> None:
         parent, started = getattr(context.execution_context, _BEGUN, (None, 0))
