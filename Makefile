@@ -16,6 +16,7 @@ SIGNAL ?= KILL
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
 	PORT_CONTROL_ROOM PAGE PORT_PAGE TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
+	PREDICTION MODEL_DIR TRUSTED_KEYS MINUTE_SECONDS PORT_PREDICTOR REMEDIATION REMEDIATION_POLICY PORT_REMEDIATION \
 	MESH ENVOY_STATS_PORT BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
@@ -115,6 +116,22 @@ remediate: packages ## act on warnings as ml/remediation/policy.yaml lets it, ev
 remediate-stop: packages ## its kill switch: nothing is done, undone or asked any more, until python -m ml.remediation resume
 	@$(PYTHON_) -m ml.remediation stop
 
+.PHONY: lab lab-check lab-hint lab-solve lab-end
+lab: packages ## the workshop: sets the scene of LAB=3; without it, the list of labs
+	@$(PYTHON_) -m workshop $(if $(LAB),start $(LAB),list)
+
+lab-check: packages ## whether LAB=3 is done, else what is missing: ANSWER=... where a lab asks for one
+	@$(PYTHON_) -m workshop check $(or $(LAB),$(error which one? make lab-check LAB=3)) $(if $(ANSWER),--answer "$(ANSWER)")
+
+lab-hint: packages ## the next hint of LAB=3
+	@$(PYTHON_) -m workshop hint $(or $(LAB),$(error which one? make lab-hint LAB=3))
+
+lab-solve: packages ## do what LAB=3 asks for
+	@$(PYTHON_) -m workshop solve $(or $(LAB),$(error which one? make lab-solve LAB=3))
+
+lab-end: packages ## everything as make up leaves it
+	@$(PYTHON_) -m workshop end
+
 .PHONY: test lint types ci
 test: dev ## all tests, shared out among workers: ARGS="-k reviver"
 	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
@@ -193,10 +210,14 @@ evaluate: dev ## the report again, and whether it agrees with the committed figu
 retrain: dev ## a challenger with what `make record` has added, judged beside the model in use; written only when better
 	@$(PYTHON_) -m ml.training.challenge $(TRAIN)
 
+<<<<<<< HEAD
+predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+=======
 trial: dev ## what acting on warnings is worth: the same leaks with and without, and none, about fifteen minutes: TRIAL="--pairs 2"
 	@$(PYTHON_) -m ml.trial $(TRIAL)
 
 predictor: dev ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+>>>>>>> main
 	@$(PYTHON_) -m ml.predictor
 
 bench-predictor: dev ## milliseconds a prediction, and the sidecar's memory

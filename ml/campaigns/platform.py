@@ -66,6 +66,7 @@ class Layout:
             "SERVICE_MEMORY_MB": self.memory_mb,
             "FAULT_INJECTION": "on",
             "PAGE": "off",
+            "PREDICTION": "off",
             "LOG_LEVEL": "warning",
             "PROMETHEUS_DAYS": 2,
         }

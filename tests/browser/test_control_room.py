@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -9,8 +10,9 @@ from playwright.sync_api import Page, expect
 
 from infra.local.stack import LocalStack
 from tests.browser.conftest import screenshot
+from tests.browser.foresight import remediating, warned_of
 
-VIEWS = ("overview", "break", "resilience", "traces", "dashboards", "books")
+VIEWS = ("overview", "break", "resilience", "traces", "dashboards", "predict", "books")
 OPENS_WITHIN_SECONDS = 5.0
 FIRST_VIEW_SECONDS = 2.0
 TRIES = 2
@@ -142,7 +144,51 @@ def test_the_auditor_reads_the_books_and_its_verdict_is_shown(room: Page) -> Non
     go(room, "books")
     room.get_by_role("button", name="Read the books").click()
     expect(room.locator("#audit-verdict")).to_contain_text("clean", timeout=_EARLIER)
-    expect(room.locator("#predictions")).to_contain_text("No predictor runs")
+
+
+def test_an_experiment_is_started_watched_and_stopped_and_its_verdict_is_shown(room: Page) -> None:
+    go(room, "break")
+    room.locator("#scenario").select_option("control")
+    expect(room.locator("#scenario-text")).to_contain_text("Steady state: the order service is ready")
+    room.get_by_role("button", name="Start it").click()
+    expect(room.locator("#running")).to_contain_text("control", timeout=_EARLIER)
+    expect(room.locator("#steady")).to_contain_text("Customers are served")
+    room.locator("#stop-experiment").click()
+    verdict = room.locator("#verdicts tbody tr").first
+    expect(verdict).to_contain_text(re.compile("ABORTED|INCONCLUSIVE"), timeout=_EARLIER)
+    expect(verdict).to_contain_text("control")
+    expect(room.locator("#running")).to_contain_text("No experiment runs", timeout=_EARLIER)
+
+
+def test_an_action_that_a_prediction_asks_for_is_approved_on_the_page_and_carried_out(
+    room: Page, stack: LocalStack, tmp_path: Path
+) -> None:
+    go(room, "predict")
+    expect(room.locator("#predictions .away")).to_contain_text("make predictor", timeout=_EARLIER)
+    expect(room.locator("#remediation .away")).to_contain_text("make remediate", timeout=_EARLIER)
+    with warned_of(stack, "inventory"), remediating(stack, tmp_path):
+        expect(room.locator("[data-prediction=inventory]")).to_contain_text(
+            "memory 71 % of its limit", timeout=_EARLIER
+        )
+        switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
+        for pressed in ("true", "false"):
+            switch.click(timeout=_EARLIER)
+            expect(switch).to_have_attribute("aria-checked", pressed, timeout=_EARLIER)
+            assert file.exists() is (pressed == "true")
+        question = room.locator("[data-approval=inventory]")
+        expect(question).to_contain_text("scale inventory from 1 to 2 replicas", timeout=_EARLIER)
+        screenshot(room, "approval")
+        question.get_by_role("button", name="Approve").focus()
+        room.keyboard.press("Enter")
+        record = room.locator("[data-record=inventory]").filter(has_text="approved by operator at the page")
+        expect(record).to_contain_text("inventory: 2 replicas are ready", timeout=_EARLIER)
+        assert stack.running_program("inventory-2")
+        expect(record).to_contain_text("not helped", timeout=_EARLIER)
+        expect(record).to_contain_text("undone: done", timeout=_EARLIER)
+        assert serious(room) == []
+        screenshot(room, "predict")
+    go(room, "books")
+    expect(room.locator("#log")).to_contain_text("approved: scale inventory from 1 to 2 replicas")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
