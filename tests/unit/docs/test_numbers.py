@@ -19,7 +19,7 @@ def test_numbers_that_the_pages_repeat_are_those_of_the_configuration() -> None:
     charge = registry.config.instances["payment.process"]
     said = {
         "docs/operations.md": (
-            f"{door.max_concurrent_calls} checkouts at once, {door.max_waiting} in line for {door.max_wait_duration:g} s",
+            f"{door.max_concurrent_calls} checkouts at once, {door.max_waiting} in line for {door.max_wait_duration:g}",
             f"{charge.bulkhead.max_concurrent_calls} charges at once",
             f"{limits.payments.max_messages:,} queued payments or {limits.payments.max_bytes // 2**20} MiB",
             f"{limits.payments.max_age_seconds / DAY:g} days, {limits.dead_letters.max_age_seconds / DAY:g} days",
