@@ -189,15 +189,6 @@ def test_an_action_that_a_prediction_asks_for_is_approved_on_the_page_and_carrie
     expect(room.locator("#log")).to_contain_text("approved: scale inventory from 1 to 2 replicas")
 
 
-def test_the_kill_switch_is_thrown_and_taken_back(room: Page, approved: Locator, stack: LocalStack) -> None:
-    go(room, "predict")
-    switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
-    for pressed in ("true", "false"):
-        switch.click()
-        expect(switch).to_have_attribute("aria-checked", pressed, timeout=_EARLIER)
-        assert file.exists() is (pressed == "true")
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_on_any_part_of_the_page(room: Page, theme: str) -> None:
     if room.locator("html").get_attribute("data-theme") != theme:
@@ -216,6 +207,15 @@ def test_an_action_that_did_not_help_is_undone_and_the_page_says_so(room: Page, 
     expect(approved).to_contain_text("not helped", timeout=_EARLIER)
     expect(approved).to_contain_text("undone: done", timeout=_EARLIER)
     screenshot(room, "undone")
+
+
+def test_the_kill_switch_is_thrown_and_taken_back(room: Page, approved: Locator, stack: LocalStack) -> None:
+    go(room, "predict")
+    switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
+    for pressed in ("true", "false"):
+        switch.click()
+        expect(switch).to_have_attribute("aria-checked", pressed, timeout=_EARLIER)
+        assert file.exists() is (pressed == "true")
 
 
 def test_axe_notices_what_is_wrong(room: Page) -> None:
