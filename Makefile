@@ -116,6 +116,22 @@ remediate: packages ## act on warnings as ml/remediation/policy.yaml lets it, ev
 remediate-stop: packages ## its kill switch: nothing is done, undone or asked any more, until python -m ml.remediation resume
 	@$(PYTHON_) -m ml.remediation stop
 
+.PHONY: lab lab-check lab-hint lab-solve lab-end
+lab: packages ## the workshop: sets the scene of LAB=3; without it, the list of labs
+	@$(PYTHON_) -m workshop $(if $(LAB),start $(LAB),list)
+
+lab-check: packages ## whether LAB=3 is done, else what is missing: ANSWER=... where a lab asks for one
+	@$(PYTHON_) -m workshop check $(or $(LAB),$(error which one? make lab-check LAB=3)) $(if $(ANSWER),--answer "$(ANSWER)")
+
+lab-hint: packages ## the next hint of LAB=3
+	@$(PYTHON_) -m workshop hint $(or $(LAB),$(error which one? make lab-hint LAB=3))
+
+lab-solve: packages ## do what LAB=3 asks for
+	@$(PYTHON_) -m workshop solve $(or $(LAB),$(error which one? make lab-solve LAB=3))
+
+lab-end: packages ## everything as make up leaves it
+	@$(PYTHON_) -m workshop end
+
 .PHONY: test lint types ci
 test: dev ## all tests, shared out among workers: ARGS="-k reviver"
 	@$(PYTHON_) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)

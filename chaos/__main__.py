@@ -1,4 +1,4 @@
-"""The command line of experiments: `python -m chaos run payment-down`, `gameday`, `schedule`, `stop`."""
+"""The command line of experiments: `python -m chaos run payment-down`, `gameday`, `bounds`, `stop`."""
 
 import argparse
 import subprocess
@@ -108,6 +108,17 @@ def gameday(chosen: argparse.Namespace) -> int:
     return worst
 
 
+def bounds(chosen: argparse.Namespace) -> int:
+    """Show how far what runs have measured is from each bound of their experiments, the narrowest first."""
+    from rich.console import Console
+
+    from chaos import bounds as measured
+
+    rows = measured.read(chosen.directory)
+    measured.show(rows, Console(width=None if sys.stdout.isatty() else 160))
+    return 0 if rows else UNAVAILABLE
+
+
 def schedule(chosen: argparse.Namespace) -> int:
     """Run each weekday's experiments at a time of day, until interrupted; `--day` runs one day's at once."""
     planned = plan.load(chosen.plan)
@@ -178,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     planned.add_argument("--at", type=plan.time_of_day, default=plan.time_of_day("10:00"), help="HH:MM, local time")
     planned.add_argument("--day", choices=plan.WEEKDAYS, help="run that day's experiments now")
     choices(planned)
+    told = command("bounds", bounds)
+    told.add_argument("directory", type=Path, nargs="?", default=Path(".local/chaos"), help="where runs are")
     command("stop", stop)
     return parser
 

@@ -63,9 +63,10 @@ class Answers(Bounds):
 
 
 class Latency(Bounds):
-    """A percentile, in seconds, of the orders that were sent while the fault acted."""
+    """A percentile, in seconds, of the orders that were sent while the fault acted; `of`: only of those answered so."""
 
     latency: Annotated[int, Field(ge=1, le=100)]
+    of: tuple[int, ...] = ()
     after_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
 
 

@@ -17,7 +17,6 @@ ALWAYS = frozenset(
         "http_requests_total",
         "faults_active",
         "faults_struck_total",
-        "orders_unfinished",
         "requests_shed_total",
     }
 )

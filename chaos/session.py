@@ -1,6 +1,5 @@
 """One experiment under way: what its control, actions and probes share, since Chaos Toolkit calls each alone."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -9,12 +8,11 @@ from pathlib import Path
 
 from chaos import definition as definitions
 from chaos.definition import Abort, Definition
+from chaos.loan import Loan
 from chaos.observer import Observer
 from chaos.recording import Recording
-from chaos.targets.target import Target, TargetError
+from chaos.targets.target import Target
 from chaos.traffic import Figures, Traffic, breach
-
-logger = logging.getLogger("chaostoolkit")
 
 _WARM_UP_PATIENCE = 30.0
 
@@ -44,7 +42,7 @@ class Session:
         )
         self.observer = Observer(target, self.recording, self.traffic, _metrics(definition) | set(metrics))
         self.breached = ""
-        self._scaled: dict[str, int] = {}
+        self._loan = Loan(target, directory / "loan.log")
         self._armed = threading.Event()
         self._at_lift: list[Callable[[], None]] = []
 
@@ -52,8 +50,7 @@ class Session:
 
     def start(self) -> None:
         """Bring the target to the size that the experiment needs, send load, and wait until it is answered."""
-        for service, wanted in self.definition.replicas.items():
-            self._scaled[service] = self.target.scale(service, wanted)
+        self._loan.take(self.definition.replicas)
         load = self.definition.load
         self.traffic.start(load, seed=self.seed, experiment=self.run)
         self.observer.start(_queries(self.definition))
@@ -69,12 +66,7 @@ class Session:
         self._armed.clear()
         self.traffic.stop()
         self.observer.stop()
-        for service, before in self._scaled.items():
-            try:
-                self.target.scale(service, before)
-            except TargetError:
-                logger.exception("%s could not be scaled back to %d", service, before)
-        self._scaled.clear()
+        self._loan.give_back()
 
     def _answered(self) -> bool:
         return any(order.ended for order in list(self.recording.orders.values()))

@@ -22,6 +22,15 @@ def in_service(service: str, fault: Mapping[str, Any], seconds: float, replicas:
     return {"replicas": struck}
 
 
+def full_disk(service: str, seconds: float) -> dict[str, Any]:
+    """Let nothing more be written by a service: its own files where it has them, else what its database would say."""
+    target = current().target
+    kinds = {target.ask(replica, "GET", "/info")["database"] for replica in target.replicas(service)}
+    if kinds == {"sqlite"}:
+        return in_service(service, {"kind": "disk"}, seconds)
+    return in_service(service, {"kind": "database", "statements": "write", "error": "full"}, seconds)
+
+
 def in_card_network(behaviour: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Let the simulated card network work worse, for every replica of payment."""
     session = current()

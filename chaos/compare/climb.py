@@ -18,7 +18,7 @@ from chaos.compare.ladder import Ladder, Rung
 from chaos.compare.measured import METRICS, Measured, measure
 from chaos.compare.switches import Switches, restore
 from chaos.definition import Definition, Load, Recovery
-from chaos.probes.platform import not_recovered, unfinished
+from chaos.probes.platform import not_recovered, settles
 from chaos.runner.run import deaf
 from chaos.session import Session
 from chaos.targets.target import Target, TargetError
@@ -111,7 +111,7 @@ def _rung(
         _lift(under_way)
         recovered = _recovered(under_way)
         under_way.traffic.stop()
-        settled = _settled(under_way, chosen.phases.settling)
+        settled = settles(under_way, chosen.phases.settling) is not None
     finally:
         with deaf():
             _lift(under_way)
@@ -159,17 +159,6 @@ def _lift(under_way: Session) -> None:
             logger.warning("%s", error)
             return
         time.sleep(_LOOK_SECONDS)
-
-
-def _settled(under_way: Session, seconds: float) -> bool:
-    """No order is under way any more, in four looks in a row, since a sample is up to a second old."""
-    until, quiet = time.monotonic() + seconds, 0
-    while quiet < 4:
-        if time.monotonic() > until:
-            return False
-        time.sleep(_LOOK_SECONDS * 2)
-        quiet = quiet + 1 if unfinished(under_way) == 0 else 0
-    return True
 
 
 def _audited(under_way: Session, *, settled: bool) -> tuple[int | None, int | None, str]:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
+import httpx
+
 from chaos.definition import Recovery
 from chaos.session import Session, current
 from chaos.targets.target import TargetError
@@ -12,7 +14,9 @@ _EVERY_SECONDS = 0.25
 _WINDOW_SECONDS = 3.0
 _FRESH_SECONDS = 4.0
 _ENOUGH_ORDERS = 5
-_SETTLED = frozenset({"orders_unfinished"})
+_ASK_SECONDS = 3.0
+# In the order in which orders pass them: who moves on between two questions is counted in the later one.
+_UNFINISHED = ("RESERVING", "CHARGING", "PENDING_PAYMENT", "CONFIRMING", "CANCELLING")
 
 
 def everything_runs() -> bool:
@@ -84,10 +88,27 @@ def open_breakers(session: Session, names: Sequence[str]) -> list[str]:
     ]
 
 
-def unfinished(session: Session) -> int:
-    """Orders under way, as the order service counts them: replicas share a database, so the largest figure."""
-    totals: dict[str, float] = {}
-    for series, points in list(session.recording.series.items()):
-        if series.name in _SETTLED and points[-1][0] > time.time() - _FRESH_SECONDS:
-            totals[series.instance] = totals.get(series.instance, 0.0) + points[-1][1]
-    return int(max(totals.values(), default=0.0))
+def settles(session: Session, within_seconds: float) -> float | None:
+    """Wait until no order is under way; seconds that it took, None when some still are after `within_seconds`."""
+    began = time.monotonic()
+    while unfinished(session) != 0:
+        if time.monotonic() - began > within_seconds:
+            return None
+        time.sleep(_EVERY_SECONDS)
+    return time.monotonic() - began
+
+
+def unfinished(session: Session) -> int | None:
+    """Orders under way, up to some hundreds of them; None when the order service does not say.
+
+    Asked of its list: its gauges may be seconds old, and would show orders that have ended, or none that wait.
+    """
+    found = 0
+    try:
+        with httpx.Client(base_url=session.target.addresses.edge, timeout=_ASK_SECONDS, trust_env=False) as client:
+            for state in _UNFINISHED:
+                answer = client.get("/orders", params={"state": state, "limit": 200}).raise_for_status()
+                found += len(answer.json()["items"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return found

@@ -118,6 +118,10 @@ def _in_service(arguments: Mapping[str, Any]) -> Fault:
     return in_service(str(arguments["service"]), arguments["fault"])
 
 
+def _full_disk(arguments: Mapping[str, Any]) -> Fault:
+    return in_service(str(arguments["service"]), {"kind": "database", "statements": "write", "error": "full"})
+
+
 _BY_ACTION: Mapping[str, Callable[[Mapping[str, Any]], Fault]] = {
     "none": _nothing,
     "poison": _poison,
@@ -127,5 +131,6 @@ _BY_ACTION: Mapping[str, Callable[[Mapping[str, Any]], Fault]] = {
     "pause": _pause,
     "in_card_network": _card_network,
     "in_service": _in_service,
+    "full_disk": _full_disk,
     "in_mesh": _in_mesh,
 }

@@ -67,7 +67,7 @@ def _database(program: str, fault: Mapping[str, Any]) -> Fault:
 
 def _network(program: str, fault: Mapping[str, Any]) -> Fault:
     caller, called = labels_of(program), labels_of(str(fault["to"]))
-    if "on_ms" in fault:
+    if fault["error"] == "dns":
         spec = {
             "action": "error",
             "mode": "all",
@@ -75,12 +75,20 @@ def _network(program: str, fault: Mapping[str, Any]) -> Fault:
             "containerNames": [cluster.CONTAINER],
             "patterns": [f"{called['app']}*"],
         }
-        return Fault(
-            "DNSChaos",
-            spec,
-            "nothing here comes and goes within a second: the name is not found all the time, and only new connections "
-            "ask for it. Needs the component dns-drill",
-        )
+        differs = "only new connections ask for the name: those that are open go on. Needs the component dns-drill"
+        return Fault("DNSChaos", spec, differs)
+    if "on_ms" in fault:
+        share = 100 * float(fault["on_ms"]) / (float(fault["on_ms"]) + float(fault["off_ms"]))
+        spec = {
+            "action": "loss",
+            "mode": "all",
+            "selector": cluster.selector(called),
+            "direction": "to",
+            "target": {"mode": "all", "selector": cluster.selector(caller)},
+            "loss": {"loss": f"{share:.0f}", "correlation": "90"},
+        }
+        differs = "nothing here comes and goes within a second: packets are lost, mostly several in a row"
+        return Fault("NetworkChaos", spec, differs)
     spec = {
         "action": "partition",
         "mode": "all",

@@ -31,6 +31,7 @@ def summary(run: Run) -> dict[str, Any]:
         "began": run.began,
         "ended": run.ended,
         "figures": figures(run),
+        "recovery_within_seconds": run.definition.recovery.within_seconds,
         "phases": [asdict(phase) for phase in phases(run)],
         "bites": [asdict(finding) for finding in run.verdict.bites],
         "expected": [asdict(finding) for finding in run.verdict.expected],

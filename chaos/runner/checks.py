@@ -10,6 +10,7 @@ from chaos.definition import (
     Alert,
     Amplification,
     Answers,
+    Bounds,
     Breaker,
     Check,
     Gauge,
@@ -26,11 +27,14 @@ _LAG_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was asked for, what was seen, and whether it holds."""
+    """One check: what was asked for, what was seen, whether it holds; of numbers also the value and its bounds."""
 
     wanted: str
     seen: str
     holds: bool
+    value: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
 
 
 def examine(check: Check, recording: Recording, window: tuple[float, float]) -> Finding:
@@ -45,16 +49,18 @@ def _answers(check: Answers, recording: Recording, window: tuple[float, float]) 
     if not orders:
         return Finding(wanted, "no orders", holds=False)
     share = sum(order.ended is not None and order.status in check.answers for order in orders) / len(orders)
-    return Finding(wanted, f"{share:.1%} of {len(orders)}", check.hold(share))
+    return _measured(check, share, wanted, f"{share:.1%} of {len(orders)}")
 
 
 def _latency(check: Latency, recording: Recording, window: tuple[float, float]) -> Finding:
-    orders = _sent(recording, window, check.after_seconds)
-    wanted = f"p{check.latency} in seconds: {check}"
+    sent = _sent(recording, window, check.after_seconds)
+    orders = [order for order in sent if order.status in check.of] if check.of else sent
+    names = f" of {'/'.join(map(str, check.of))}" if check.of else ""
+    wanted = f"p{check.latency}{names} in seconds: {check}"
     if not orders:
         return Finding(wanted, "no orders", holds=False)
     seconds = percentile([_waited(order, window[1]) for order in orders], check.latency)
-    return Finding(wanted, f"{seconds:.2f} s of {len(orders)} orders", check.hold(seconds))
+    return _measured(check, seconds, wanted, f"{seconds:.2f} s of {len(orders)} orders")
 
 
 def _increase(check: Increase, recording: Recording, window: tuple[float, float]) -> Finding:
@@ -63,7 +69,7 @@ def _increase(check: Increase, recording: Recording, window: tuple[float, float]
         service=check.service, instance=check.instance, labels=check.labels,
     )  # fmt: skip
     of = f" of {check.instance or check.service}" if check.instance or check.service else ""
-    return Finding(f"{check.increase}{_labels(check.labels)}{of} grows by {check}", f"{grown:g}", check.hold(grown))
+    return _measured(check, grown, f"{check.increase}{_labels(check.labels)}{of} grows by {check}", f"{grown:g}")
 
 
 def _gauge(check: Gauge, recording: Recording, window: tuple[float, float]) -> Finding:
@@ -73,7 +79,7 @@ def _gauge(check: Gauge, recording: Recording, window: tuple[float, float]) -> F
     wanted = f"{check.gauge}{_labels(check.labels)} at its peak: {check}"
     if peak is None:
         return Finding(wanted, "never shown", holds=False)
-    return Finding(wanted, f"{peak:g}", check.hold(peak))
+    return _measured(check, peak, wanted, f"{peak:g}")
 
 
 def _query(check: Query, recording: Recording, window: tuple[float, float]) -> Finding:
@@ -81,7 +87,7 @@ def _query(check: Query, recording: Recording, window: tuple[float, float]) -> F
     wanted = f"{check.promql} at its peak: {check}"
     if not values:
         return Finding(wanted, "Prometheus was not asked", holds=False)
-    return Finding(wanted, f"{max(values):g}", check.hold(max(values)))
+    return _measured(check, max(values), wanted, f"{max(values):g}")
 
 
 def _process(check: Process, recording: Recording, window: tuple[float, float]) -> Finding:
@@ -124,7 +130,7 @@ def _amplification(check: Amplification, recording: Recording, window: tuple[flo
     wanted = f"attempts for each call of {check.amplification or 'all pipelines'}: {check}"
     if ratio is None:
         return Finding(wanted, "no calls", holds=False)
-    return Finding(wanted, f"{ratio:.2f} of {calls:g} calls", check.hold(ratio))
+    return _measured(check, ratio, wanted, f"{ratio:.2f} of {calls:g} calls")
 
 
 def amplification(recording: Recording, pipeline: str, start: float, end: float) -> tuple[float | None, float]:
@@ -146,6 +152,10 @@ def _states_in(states: list[tuple[float, str]], start: float, end: float) -> lis
     """The states that held at some moment from `start` to `end`; each holds until the next one."""
     untils = [*(at for at, _ in states[1:]), math.inf]
     return [state for (at, state), until in zip(states, untils, strict=True) if at <= end and until > start]
+
+
+def _measured(check: Bounds, value: float, wanted: str, seen: str) -> Finding:
+    return Finding(wanted, seen, check.hold(value), value, check.at_least, check.at_most)
 
 
 def _sent(recording: Recording, window: tuple[float, float], after: float) -> list[Order]:

@@ -15,7 +15,7 @@ from chaoslib.types import Strategy
 
 from chaos import control, definition, session
 from chaos.definition import BadExperiment, Definition
-from chaos.probes.platform import unfinished
+from chaos.probes.platform import settles, unfinished
 from chaos.report import write as write_report
 from chaos.report.run import Run
 from chaos.runner import annotations
@@ -152,20 +152,14 @@ def _settle(under_way: Session) -> None:
     """Wait until no order is under way any more, as long as recovery may take."""
     if under_way.recording.first("fault") is None or not under_way.definition.recovery.settled:
         return
-    began = time.monotonic()
     limit = under_way.definition.recovery.within_seconds
-    quiet = 0
-    while time.monotonic() - began < limit:
-        time.sleep(0.5)
-        # Twice in a row, since a sample is up to a second old.
-        quiet = quiet + 1 if unfinished(under_way) == 0 else 0
-        if quiet > 3:
-            took = time.monotonic() - began
-            under_way.recording.mark(time.time(), "settled", f"no order is under way, {took:.1f} s after the load")
-            return
-    under_way.recording.mark(
-        time.time(), "unsettled", f"{unfinished(under_way)} orders are under way after {limit:g} s"
-    )
+    took = settles(under_way, limit)
+    if took is None:
+        left = unfinished(under_way)
+        text = f"{'nobody knows how many' if left is None else left} orders are under way after {limit:g} s"
+        under_way.recording.mark(time.time(), "unsettled", text)
+    else:
+        under_way.recording.mark(time.time(), "settled", f"no order is under way, {took:.1f} s after the load")
 
 
 def _audited(under_way: Session) -> Facts:

@@ -20,6 +20,7 @@ _SERVICES = {"order": "order", "payment-v1": "payment", "payment-v2": "payment",
 _PORT = 8080
 _SCALE_SECONDS = 180
 _KILLED_ITSELF = 137
+_STOP_SECONDS = 10
 
 
 class Compose:
@@ -66,13 +67,15 @@ class Compose:
                 sick.append(f"{name}: {state['Status']}, {health}")
         return sick
 
-    def scale(self, service: str, replicas: int) -> int:
+    def size(self, service: str) -> int:
+        """Containers of the service that run."""
+        found = self._all().values()
+        return len([each for each in found if _service(each) == _label(service) and each["State"]["Running"]])
+
+    def scale(self, service: str, replicas: int) -> None:
         """Through `python -m infra.compose scale`, which knows both generations of compose."""
-        label = "payment-v1" if service == "payment" else service
-        before = len([each for each in self._all().values() if _service(each) == label and each["State"]["Running"]])
-        if before != replicas:
-            self._tool("scale", label, str(replicas))
-        return before
+        if self.size(service) != replicas:
+            self._tool("scale", _label(service), str(replicas))
 
     def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
         """Put a fault into a service."""
@@ -90,11 +93,14 @@ class Compose:
         self._docker.run("pause", container["Id"])
 
     def stop(self, program: str, seconds: float) -> None:
-        """`docker stop`: unless-stopped leaves it down, until the watchdog starts it."""
+        """`docker stop`: unless-stopped leaves it down, until the watchdog starts it.
+
+        One that takes its time to stop must be down by then: to start what still runs does nothing.
+        """
         container = self._one(program)
-        self._docker.later(seconds, "start", container["Id"])
+        self._docker.later(seconds + _STOP_SECONDS, "start", container["Id"])
         self._stopped.add(program)
-        self._docker.run("stop", "--time", "10", container["Id"])
+        self._docker.run("stop", "--time", str(_STOP_SECONDS), container["Id"])
 
     def kill(self, program: str) -> None:
         """SIGKILL from inside: what the engine kills itself, it takes for stopped on purpose and does not restart."""
@@ -164,6 +170,10 @@ class Compose:
 def _name(container: Mapping[str, Any]) -> str:
     labels = container["Config"]["Labels"]
     return f"{labels['com.docker.compose.service']}-{labels.get('com.docker.compose.container-number', '1')}"
+
+
+def _label(service: str) -> str:
+    return "payment-v1" if service == "payment" else service
 
 
 def _service(container: Mapping[str, Any]) -> str:

@@ -80,16 +80,18 @@ class Local:
         with _told():
             return [f"{each.name}: {each.reason or each.state}" for each in self._stack.status() if not each.well]
 
-    def scale(self, service: str, replicas: int) -> int:
-        """Run so many replicas and wait until they are ready."""
+    def size(self, service: str) -> int:
+        """Replicas that nobody stopped."""
         known = service_named(service)
         if known is None:
             raise TargetError(f"No service is called {service!r}.")
-        before = len([name for name, each in self._services.items() if each == known and self._runs(name)])
-        if before != replicas:
+        return len([name for name, each in self._services.items() if each == known and self._runs(name)])
+
+    def scale(self, service: str, replicas: int) -> None:
+        """Run so many replicas and wait until they are ready."""
+        if self.size(service) != replicas:
             with _told():
                 self._stack.scale(service, replicas)
-        return before
 
     def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
         """Put a fault into a service."""

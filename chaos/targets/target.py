@@ -66,8 +66,11 @@ class Target(Protocol):
     def unwell(self) -> Sequence[str]:
         """What should run and is not ready, each with the reason."""
 
-    def scale(self, service: str, replicas: int) -> int:
-        """Run so many replicas; returns how many ran before."""
+    def size(self, service: str) -> int:
+        """How many replicas of a service should run now."""
+
+    def scale(self, service: str, replicas: int) -> None:
+        """Run so many replicas, from now on; a `Loan` is given back."""
 
     def fault(self, replica: Replica, fault: Mapping[str, Any]) -> None:
         """Put a fault into a service (`/admin/faults`)."""

@@ -28,6 +28,7 @@ from infra.grafana.panels import (
 )
 from infra.grafana.sources import RATE
 
+_EXPERIMENT = "max by (scenario) (chaos_experiment_active)"
 _EACH_FAULT = "sum by (kind, service, instance) (faults_active)"
 _NO_FAULT = {"kind": "none", "service": "no service", "instance": "no replica"}
 
@@ -37,11 +38,11 @@ _BROKEN = Section(
         states(
             About(
                 "Experiment",
-                "The scenario that is gone through, where the runner tells Prometheus; else look at the marks.",
+                "The scenario that is gone through, as the control room's page reads it from the runner.",
                 "none",
             ),
-            Query(unknown("max by (scenario) (chaos_experiment_active)", scenario="scenario"), "{{scenario}}"),
-            words=UNKNOWN | {0: ("over", GREEN), 1: ("running", PURPLE)},
+            Query(unknown(_EXPERIMENT, scenario="scenario"), "{{scenario}}"),
+            words=UNKNOWN | {0: ("not running", GREEN), 1: ("running", PURPLE)},
         ),
         states(
             About("Faults", "Faults that each replica has now; they end by themselves.", "none"),
@@ -129,7 +130,15 @@ PAGE = Page(
     description="Experiments and faults, marked on the signals that must hold.",
     sections=(_BROKEN, _STEADY),
     annotations=(
-        posted_annotations("Experiments", "chaos", PURPLE),
+        Annotation(
+            name="Experiments",
+            expr=zero(_EXPERIMENT, scenario="none"),
+            colour=PURPLE,
+            title="Experiment: {{scenario}}",
+            text="make chaos SCENARIO={{scenario}}",
+            labels=("scenario",),
+        ),
+        posted_annotations("Verdicts", "chaos", PURPLE),
         Annotation(
             name="Faults",
             expr=zero(f"({_EACH_FAULT} > bool 0)", **_NO_FAULT),

@@ -8,7 +8,19 @@ from collections.abc import Callable
 import asyncpg
 import psutil
 
-from infra.local import databases, envoy, health, nats, ports, postgres, processes, prometheus, secrets, supervisor
+from infra.local import (
+    databases,
+    envoy,
+    health,
+    nats,
+    policy,
+    ports,
+    postgres,
+    processes,
+    prometheus,
+    secrets,
+    supervisor,
+)
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError, ProgramState
 from infra.local.errors import StackError
 from infra.local.leases import Keeper, Leases
@@ -59,6 +71,7 @@ class Launcher:
         nats.write_configuration(self._settings, self._state)
         envoy.write_configuration(self._settings, self._state)
         prometheus.write_configuration(self._settings, self._state)
+        policy.follow(self._state)
         if self._settings.database == "postgres":
             self._report("Postgres: making the data directory, if there is none")
             postgres.prepare(self._state)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import control_room, envoy, nats, page, postgres, prediction, prometheus
+from infra.local import control_room, envoy, nats, page, policy, postgres, prediction, prometheus
 from infra.local.databases import sqlite_url
 from infra.local.settings import CONTROL_ROOM, PAGE, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
@@ -125,8 +125,11 @@ def _replica(settings: LocalSettings, state: StateDirectory, service: Service, n
     if service.module == "payment":
         environment["API_VERSION"] = service.api_version
     if service.module == "order":
-        environment["PAYMENT_URL"] = settings.payment_url or f"http://{settings.host}:{settings.port_payment}"
-        environment["INVENTORY_URL"] = settings.inventory_url or f"http://{settings.host}:{settings.port_inventory}"
+        environment["PAYMENT_URL"] = settings.payment_url or f"http://{settings.host_name}:{settings.port_payment}"
+        environment["INVENTORY_URL"] = (
+            settings.inventory_url or f"http://{settings.host_name}:{settings.port_inventory}"
+        )
+        environment["RESILIENCE_FILE"] = str(policy.link(state))
     return Program(
         name=f"{service.name}-{number}",
         command=_service_command(settings, service.module),

@@ -274,6 +274,11 @@ class LocalSettings(BaseSettings):
             return "127.0.0.1" if address.version == 4 else "[::1]"
         return self.bind if address.version == 4 else f"[{self.bind}]"
 
+    @property
+    def host_name(self) -> str:
+        """The same by a name where it has one: services are called by names everywhere, so that these can be lost."""
+        return "localhost" if self.host == "127.0.0.1" else self.host
+
     def masked_database(self) -> str:
         """`database` as it may be shown."""
         return self.database if self.database in ("sqlite", "postgres") else make_url(self.database).render_as_string()

@@ -69,7 +69,7 @@ def draw(random: Random) -> Episode:
     return Episode(
         kind=kind,
         service=random.choice(kind.services),
-        quiet=random.uniform(45, 110),
+        quiet=random.uniform(35, 75),
         ramp=random.uniform(35, 100) if gradual else random.uniform(4, 12),
         hold=random.uniform(4, 15),
         reach=random.uniform(0.1, 0.35) if kind.name == "ramp-that-ends" else random.uniform(0.9, 1.3),

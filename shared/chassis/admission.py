@@ -1,7 +1,8 @@
 """Load shedding: refuse early, the least important first, before the process drowns.
 
-Two signs of too much load: requests in flight, and how late the event loop runs its timers. Health checks and metrics
-are always answered; requests for orders under way are served longer than requests for new ones.
+Three signs of too much load: requests in flight, how late the event loop runs its timers, and a line that new requests
+wait in and that is full. Health checks and metrics are always answered; requests for orders under way are served longer
+than requests for new ones.
 """
 
 import asyncio
@@ -65,6 +66,10 @@ class Admission:
     """Counts the requests in flight and decides whether one more may enter.
 
     Use `refusal(priority)`, then `enter()` and `leave()` around the work.
+
+    Attributes:
+        line_is_full: asked for each new request, before anything of it is read; a service that has new requests wait in
+            a line of their own says here when one more would wait in vain.
     """
 
     def __init__(
@@ -80,11 +85,12 @@ class Admission:
         self._monotonic, self._sleep = monotonic, sleep
         self.in_flight = 0
         self.lag_seconds = 0.0
+        self.line_is_full: Callable[[], bool] = lambda: False
         self._shed = Counter(
             "requests_shed_total", "Requests refused before any work", ["priority", "reason"], registry=metrics
         )
         for priority in self._limits:
-            for reason in ("requests", "event_loop_lag"):
+            for reason in ("requests", "event_loop_lag", *(["line"] if priority is Priority.NEW else [])):
                 self._shed.labels(priority.name.lower(), reason)
         gauge = Gauge("requests_in_flight", "Requests being served, health checks left out", registry=metrics)
         gauge.set_function(lambda: self.in_flight)
@@ -100,6 +106,8 @@ class Admission:
             reason = "requests"
         elif self.lag_seconds > _TOLERATED_LAG_SECONDS[priority]:
             reason = "event_loop_lag"
+        elif priority is Priority.NEW and self.line_is_full():
+            reason = "line"
         if reason is not None:
             self._shed.labels(priority.name.lower(), reason).inc()
         return reason

@@ -46,6 +46,11 @@ class Bulkhead:
         # first of them at once, so nobody waits while a slot is free, and nobody overtakes.
         self._waiters: deque[asyncio.Future[bool]] = deque()
 
+    @property
+    def full(self) -> bool:
+        """Every slot is taken and so is every place in the line: the next call would be refused at once."""
+        return self._active >= self._limit and len(self._waiters) >= self.config.max_waiting
+
     def reconfigure(self, config: BulkheadConfig) -> None:
         """Use `config` from now on. Calls that run keep their slots, also above a lower limit."""
         self.config = config

@@ -26,6 +26,7 @@ class Answer:
     body: dict[str, Any]
     seconds: float
     tries: int = 1
+    asked_seconds: float = 0.0  # Retry-After of who has too much load
     at: float = field(default_factory=time.time)
 
 
@@ -49,7 +50,9 @@ class Customers:
         started = time.perf_counter()
         async with self._session.post(f"{self.url}/orders", json=body, headers={"Idempotency-Key": key}) as response:
             content = await response.json(content_type=None)
-        return Answer(key, response.status, content, time.perf_counter() - started)
+            overloaded = content.get("type") == "/problems/overloaded"
+            asked = float(response.headers.get("Retry-After", 0)) if overloaded else 0.0
+        return Answer(key, response.status, content, time.perf_counter() - started, asked_seconds=asked)
 
     async def place(self, key: str, body: dict[str, Any], *, patience: float = 60.0) -> Answer:
         """Try until there is an answer that is not "try again"."""
@@ -65,7 +68,7 @@ class Customers:
                 return answer
             if time.monotonic() > give_up:
                 raise TimeoutError(f"{key}: no answer after {tries} tries, the last: {answer}")
-            await asyncio.sleep(random.uniform(0.1, 0.6))
+            await asyncio.sleep(random.uniform(0.1, 0.6) + (answer.asked_seconds if answer else 0.0))
 
     async def get(self, path: str) -> dict[str, Any]:
         async with self._session.get(f"{self.url}{path}") as response:

@@ -15,10 +15,11 @@ import psutil
 import pytest
 import yaml
 
-from chaos import definition
+from chaos import bounds, definition
 from infra.local.faults import StackFaults
 from infra.local.harness import running_stack
 from infra.local.stack import LocalStack
+from services.control_room.page.sources.experiments import under_way
 from tests.fixtures.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -48,11 +49,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 def scenario(
-    folder: Path, name: str, abort: dict[str, Any] | None = None, *, also: dict[str, Any] | None = None
+    folder: Path,
+    name: str,
+    abort: dict[str, Any] | None = None,
+    *,
+    also: dict[str, Any] | None = None,
+    expects: dict[str, Any] | None = None,
 ) -> None:
     """A copy of an experiment that a machine which is busy with other things passes, too: no bound on latency.
 
-    also: an action before the experiment's own
+    also: an action before the experiment's own; expects: one thing more
     """
     experiment = definition.load(name)
     experiment["method"] = [also, *experiment["method"]] if also else experiment["method"]
@@ -61,6 +67,7 @@ def scenario(
             probe["provider"]["arguments"] |= {"seconds": 30, "p99_at_most": 12}
     extension = experiment["extensions"][0]
     extension["expect"] = [check for check in extension["expect"] if not {"latency", "never"} & set(check)]
+    extension["expect"] += [expects] if expects else []
     for check in extension["expect"]:
         if "amplification" in check:  # what a budget saves before it says no weighs more in a few seconds
             check["at_most"] *= 1.5
@@ -100,7 +107,7 @@ def begin_comparison(stack: LocalStack) -> Iterator[Callable[[], subprocess.Pope
         environment = os.environ | {"HOLDFAST_STATE_DIR": str(stack.state.path)}
         begun.append(
             subprocess.Popen(
-                [*command, "--fault-seconds", "3"],
+                [*command, "--fault-seconds", "2"],
                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )
         )  # fmt: skip
@@ -136,10 +143,21 @@ def faults(stack: LocalStack) -> list[Any]:
     return list(ask(stack, "GET", "/admin/faults")["faults"])
 
 
-def test_where_nothing_is_broken_nothing_is_found(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
-    scenario(tmp_path, "control")
-    found = outcome(stack, begin("control", 3))
+def words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_payment_goes_and_comes_back_and_the_platform_passes(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
+    scenario(tmp_path, "payment-down")
+    found = outcome(stack, begin("payment-down", 4))
     assert (found.code, found.verdict["verdict"]) == (0, "PASS"), found.said
+    kinds = [mark["kind"] for mark in found.verdict["timeline"]]
+    moments = [kinds.index(kind) for kind in ("fault", "lift", "recovered", "settled", "audit")]
+    assert moments == sorted(moments)
+    assert not StackFaults(stack).active()
     assert {path.name for path in found.directory.iterdir()} >= {
         "verdict.json", "journal.json", "report.html", "report.md", "answers.jsonl", "audit.json",
     }  # fmt: skip
@@ -147,34 +165,15 @@ def test_where_nothing_is_broken_nothing_is_found(stack: LocalStack, tmp_path: P
     assert [json.loads(note)["tags"][1] for note in notes] == ["started", "ended"]
     wanted = {"service": "order", "tags": json.dumps({"experiment.id": found.verdict["run"]})}
     until(lambda: httpx.get(f"{stack.url('control-room')}/api/traces", params=wanted, timeout=10).json()["data"])
-
-
-def test_payment_goes_and_comes_back_and_the_platform_passes(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
-    scenario(tmp_path, "payment-down")
-    found = outcome(stack, begin("payment-down", 5))
-    assert (found.code, found.verdict["verdict"]) == (0, "PASS"), found.said
-    kinds = [mark["kind"] for mark in found.verdict["timeline"]]
-    moments = [kinds.index(kind) for kind in ("fault", "lift", "recovered", "audit")]
-    assert moments == sorted(moments)
-    assert not StackFaults(stack).active()
-
-
-def test_a_platform_without_its_breaker_fails(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
-    scenario(tmp_path, "payment-abort")
-    ask(stack, "POST", "/admin/resilience/breakers/payment", {"to": "disabled"})
-    try:
-        found = outcome(stack, begin("payment-abort", 4))
-    finally:
-        ask(stack, "POST", "/admin/resilience/breakers/payment", {"to": "closed"})
-    assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
-    assert "breaker payment becomes open" in found.verdict["reason"]
+    rows = bounds.read(stack.state.path / "chaos")
+    assert {"share of orders answered 202", "seconds until recovered"} <= {row.measure for row in rows}
 
 
 def test_a_fault_that_somebody_else_ends_at_once_proves_nothing(
     stack: LocalStack, tmp_path: Path, begin: Begin
 ) -> None:
-    scenario(tmp_path, "partition")
-    process = begin("partition", 4)
+    scenario(tmp_path, "dns-failure")
+    process = begin("dns-failure", 2)
     until(lambda: faults(stack))
     ask(stack, "DELETE", "/admin/faults")
     found = outcome(stack, process)
@@ -189,19 +188,30 @@ def test_a_breach_ends_the_fault_within_two_looks_and_a_second(stack: LocalStack
     assert (found.code, found.verdict["verdict"]) == (3, "ABORTED"), found.said
     assert found.verdict["figures"]["abort_seconds"] <= 2 * 1 + 1
     assert found.verdict["figures"]["fault_seconds"] < 25
+    assert found.verdict["phases"][1]["statuses"]["503"] > 0
     assert not faults(stack)
 
 
-def test_a_runner_that_is_killed_leaves_neither_fault_nor_load(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
-    scenario(tmp_path, "partition")
-    process = begin("partition", 1)
+def test_a_runner_that_is_killed_leaves_neither_fault_nor_load_nor_replicas(
+    stack: LocalStack, tmp_path: Path, begin: Begin
+) -> None:
+    scenario(tmp_path, "dns-failure")
+    borrows = yaml.safe_load((tmp_path / "dns-failure.yaml").read_text())
+    borrows["extensions"][0]["replicas"] = {"inventory": 2}
+    (tmp_path / "dns-failure.yaml").write_text(yaml.safe_dump(borrows))
+    process = begin("dns-failure", 1)
     until(lambda: faults(stack))
+    assert set(stack.pids("inventory")) == {"inventory-1", "inventory-2"}
+    runs = stack.state.path / "chaos"
+    experiment = under_way(runs)["what"]
     load = psutil.Process(process.pid).children(recursive=True)
     assert any("infra.load" in " ".join(child.cmdline()) for child in load)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
     until(lambda: not faults(stack), 60)
-    until(lambda: not any(child.is_running() for child in load), 30)
+    until(lambda: set(stack.pids("inventory")) == {"inventory-1"}, 60)
+    until(lambda: not any("infra.load" in " ".join(words(child)) for child in load), 30)
+    assert (experiment, under_way(runs)) == ("dns-failure", {})
 
 
 def test_a_comparison_shows_what_the_fallback_is_worth_and_leaves_everything_on(
@@ -229,7 +239,9 @@ def test_a_comparison_that_is_stopped_leaves_everything_on(
 
 
 # The last one: what it does to the books stays, and every run ends with the auditor.
-def test_a_platform_that_forgets_its_keys_fails_by_its_books(stack: LocalStack, tmp_path: Path, begin: Begin) -> None:
+def test_a_platform_without_its_breaker_that_forgets_its_keys_fails_by_both(
+    stack: LocalStack, tmp_path: Path, begin: Begin
+) -> None:
     forgets = {
         "name": "forget keys",
         "type": "action",
@@ -238,10 +250,14 @@ def test_a_platform_that_forgets_its_keys_fails_by_its_books(stack: LocalStack, 
             "arguments": {"service": "payment", "fault": {"kind": "idempotency"}, "seconds": "${fault_seconds}"},
         },
     }  # fmt: skip
-    scenario(tmp_path, "answers-lost", also=forgets)
-    found = outcome(stack, begin("answers-lost", 5))
+    opens = {"breaker": "payment", "becomes": "open"}
+    scenario(tmp_path, "answers-lost", also=forgets, expects=opens)
+    ask(stack, "POST", "/admin/resilience/breakers/payment", {"to": "disabled"})
+    found = outcome(stack, begin("answers-lost", 4))
     assert (found.code, found.verdict["verdict"]) == (1, "FAIL"), found.said
     assert "an invariant is broken" in found.verdict["reason"]
+    [finding] = [each for each in found.verdict["expected"] if each["wanted"] == "breaker payment becomes open"]
+    assert not finding["holds"]
     broken = {
         each["name"]: {offender["subject"].partition("~")[0] for offender in each["offenders"]}
         for each in json.loads((found.directory / "audit.json").read_text())["invariants"]

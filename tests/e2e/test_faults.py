@@ -165,13 +165,27 @@ def test_a_cut_connection_is_cut_without_an_answer_and_only_it(stack: LocalStack
         assert "without starting response" not in text
 
 
-def test_an_order_whose_payment_cannot_be_reached_waits_for_it(stack: LocalStack) -> None:
-    inject(stack, "order-1", kind="network", to="payment", error="refused", seconds=120)
-    status, _ = place(stack, "unreachable")
-    assert status == 202
+def test_orders_whose_payment_has_no_name_any_more_wait_for_it_and_the_breaker_opens(stack: LocalStack) -> None:
+    inject(stack, "order-1", kind="network", to="payment", error="dns", seconds=120)
+    # Three attempts each, where the budget lets them: ten calls that fail open the breaker.
+    assert {place(stack, f"nameless-{number}")[0] for number in range(10)} == {202}
     with operator(stack, "order-1") as client:
         (fault,) = client.get("/admin/faults").json()["faults"]
-        assert fault["struck"] >= 1
+        assert fault["struck"] >= 10
+        assert client.get("/health/ready").json()["breakers"]["payment"] != "closed"
+    end_everything(stack)
+    until(lambda: place(stack, f"named-{time.monotonic_ns()}")[0] == 201)
+
+
+def test_an_order_service_that_cannot_write_takes_no_order_until_it_can(stack: LocalStack) -> None:
+    inject(stack, "order-1", kind="disk", seconds=120)
+    answer = httpx.post(
+        f"{stack.url('order')}/orders", json=order_body(), headers={"Idempotency-Key": "unwritten"}, timeout=20
+    )
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/database-unavailable")
+    assert httpx.get(f"{stack.url('order-1')}/health/live", timeout=20).status_code == 200
+    end_everything(stack)
+    until(lambda: place(stack, "unwritten")[0] in (201, 202))
 
 
 @pytest.mark.parametrize("body", ["undecodable", "ill-typed"])

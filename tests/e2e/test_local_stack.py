@@ -57,7 +57,8 @@ def test_a_service_gets_the_environment_of_the_contract(stack: LocalStack) -> No
     assert found["NATS_URL"] == stack.url("nats")
     assert found["DATABASE_URL"] == f"sqlite+aiosqlite:///{stack.state.data / 'payment.sqlite'}"
     assert Path(found["SECRETS_DIR"], "nats_password").exists()
-    assert get(stack.url("order-1") + "/environment")["PAYMENT_URL"] == stack.url("payment")
+    payment = stack.url("payment").replace("127.0.0.1", "localhost")
+    assert get(stack.url("order-1") + "/environment")["PAYMENT_URL"] == payment
 
 
 def test_no_secret_shows_in_any_command_line_or_environment(stack: LocalStack) -> None:

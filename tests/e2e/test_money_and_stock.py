@@ -27,7 +27,7 @@ async def test_five_hundred_customers_for_a_hundred_units_buy_exactly_a_hundred(
 ) -> None:
     async with customers(platform.url("order"), seconds=30) as crowd:
         keys = [f"limited-{n}" for n in range(500)]
-        answers = await asyncio.gather(*(crowd.place(key, order_body("print-limited")) for key in keys))
+        answers = await asyncio.gather(*(crowd.place(key, order_body("print-limited"), patience=120) for key in keys))
     assert statuses(answers) == {201: 100, 409: 400}
     assert {answer.body["type"] for answer in answers if answer.status == 409} == {"/problems/insufficient-stock"}
     audit(platform, answers=write_answers(tmp_path / "answers.jsonl", answers))

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from services.control_room.page.deeds import deeds
 from services.control_room.page.entrance import entrance
+from services.control_room.page.exporter import ExperimentCollector
 from services.control_room.page.gate import Doorman, Sessions
 from services.control_room.page.reading import reading
 from services.control_room.page.room import Room
@@ -30,6 +31,8 @@ def create_app(settings: PageSettings, *, clock: Clock | None = None) -> FastAPI
     )
     room = Room(settings, chassis.database, clock or SystemClock())
     sessions = Sessions(settings.admin_token, hours=settings.session_hours)
+    if settings.chaos_dir is not None:
+        chassis.metrics.register(ExperimentCollector(settings.chaos_dir))
     chassis.background.add("sampler", room.sampler.run)
 
     @asynccontextmanager

@@ -115,6 +115,9 @@ class Kind(Generic[R]):
     def begin(self, fault: Active[R]) -> None:
         """Start what a fault does by itself. It stops when `fault` is over."""
 
+    def end(self, fault: Active[R]) -> None:
+        """Undo at once what a fault did that cannot look at its own time. On whatever thread; once."""
+
     def running(self) -> Iterator[Active[R]]:
         """The faults that act now, in the order in which they began."""
         return (fault for fault in self.active if fault.runs)

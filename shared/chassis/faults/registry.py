@@ -15,6 +15,7 @@ from shared.chassis.faults.active import Active, Kind, Refused
 from shared.chassis.faults.clock import ClockFaults
 from shared.chassis.faults.cpu import CpuFaults
 from shared.chassis.faults.database import DatabaseFaults
+from shared.chassis.faults.disk import DiskFaults
 from shared.chassis.faults.http import HttpFaults
 from shared.chassis.faults.idempotency import IdempotencyFaults
 from shared.chassis.faults.loop import LoopFaults
@@ -51,7 +52,7 @@ class Faults:
         self.network = NetworkFaults(random)
         self.clock = ClockFaults(random)
         self.idempotency = IdempotencyFaults(random)
-        others = (DatabaseFaults(random, database), PoolFaults(random, database))
+        others = (DatabaseFaults(random, database), PoolFaults(random, database), DiskFaults(random, database))
         kinds: tuple[Kind[Any], ...] = (
             *(self.http, self.network, self.clock, self.idempotency, *others),
             *(CpuFaults(random), MemoryFaults(random), LoopFaults(random)),
@@ -116,6 +117,7 @@ class Faults:
             timer = self._timers.pop(fault.id)
         timer.cancel()
         fault.finish()
+        kind.end(fault)
         _remark("fault is over", fault, reason=reason, struck=fault.struck)
         return True
 

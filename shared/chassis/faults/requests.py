@@ -78,6 +78,12 @@ class DatabaseFault(FaultRequest):
         return self
 
 
+class DiskFault(FaultRequest):
+    """Files of this process that take no more bytes."""
+
+    kind: Literal["disk"] = "disk"
+
+
 class PoolFault(FaultRequest):
     """Connections that are taken from the pool as they become free, and held."""
 
@@ -133,6 +139,7 @@ KINDS: dict[str, type[FaultRequest]] = {
     "http": HttpFault,
     "network": NetworkFault,
     "database": DatabaseFault,
+    "disk": DiskFault,
     "pool": PoolFault,
     "cpu": CpuFault,
     "memory": MemoryFault,

@@ -1,6 +1,5 @@
 """httpx below its resilience: calls that meet a broken network, for timeouts, breakers and retries to deal with."""
 
-import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,11 +11,20 @@ from shared.chassis.faults.requests import NetworkFault
 
 
 class BreakableTransport(httpx.AsyncBaseTransport):
-    """`inner`, on the way to `service`. Closing it closes `inner`."""
+    """`inner`, on the way to `service`. Closing it closes `inner`.
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, service: str, faults: NetworkFaults) -> None:
-        self._inner, self._service, self._faults = inner, service, faults
-        faults.called.add(service)
+    nameless: takes the calls whose name is not found (`names.py`); None where the service is called by its address
+    """
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        service: str,
+        faults: NetworkFaults,
+        nameless: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._inner, self._service, self._faults, self._nameless = inner, service, faults, nameless
+        faults.called[service] = nameless is not None
 
     def handle_async_request(self, request: httpx.Request) -> Coroutine[Any, Any, httpx.Response]:
         """Send one request. Raises `httpx.ConnectError` and `httpx.ReadTimeout` as a network does."""
@@ -32,11 +40,10 @@ class BreakableTransport(httpx.AsyncBaseTransport):
         fault.strike()
         host, error = request.url.host, fault.request.error
         if error == "refused":
-            cause: OSError = ConnectionRefusedError(111, f"Connect call failed to {host!r}")
+            cause = ConnectionRefusedError(111, f"Connect call failed to {host!r}")
             raise httpx.ConnectError(str(cause), request=request) from cause
-        if error == "dns":
-            cause = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-            raise httpx.ConnectError(f"{cause} for {host!r}", request=request) from cause
+        if error == "dns" and self._nameless is not None:
+            return await self._nameless.handle_async_request(request)
         limit = request.extensions.get("timeout", {}).get("read")
         if await fault.pause(fault.left if limit is None else limit):
             return await self._inner.handle_async_request(request)  # the network is back: what was sent arrives late

@@ -1,6 +1,7 @@
 """Statements and connections that fail on purpose, on real databases: as the driver fails, and over when it is over."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, delete, insert, select
 
 from shared.chassis.database import Database, DatabaseUnavailable
-from shared.chassis.faults import DatabaseFault, Faults, PoolFault
+from shared.chassis.faults import DatabaseFault, DiskFault, Faults, PoolFault, Refused
 from tests.fixtures.waiting import until_true
 from tests.integration.chassis.conftest import create_notes
 from tests.integration.chassis.notes import NOTES, add, assert_all_is_well, count
@@ -114,6 +115,26 @@ async def test_a_transaction_that_fails_in_the_middle_leaves_nothing_of_itself(
     faults.clear()
     assert await count(database) == 0
     await assert_all_is_well(database)
+
+
+async def test_a_disk_that_takes_nothing_fails_commits_and_loses_nothing(sqlite: Database) -> None:
+    faults, before = Faults(CollectorRegistry(), sqlite), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for write in WRITES:
+        faults.inject(DiskFault(seconds=60))
+        with pytest.raises(Refused, match="already"):
+            faults.inject(DiskFault(seconds=60))
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable, match="disk I/O error"):
+                await write(sqlite)
+        for read in READS:
+            await read(sqlite)
+        assert faults.clear() == 1
+        assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
+        assert await count(sqlite) == 0
+        await write(sqlite)
+        await wipe(sqlite)
+    await faults.close()
+    await assert_all_is_well(sqlite)
 
 
 async def test_a_slow_statement_does_not_hold_up_the_event_loop(database: Database, faults: Faults) -> None:

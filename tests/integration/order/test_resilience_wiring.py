@@ -1,5 +1,6 @@
 """What operators rely on in the order service: admin routes, hot reload, shared breakers, span events."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -82,6 +83,28 @@ async def test_its_pipelines_are_seen_and_switched_by_operators(start: Any) -> N
         await replica.registry.pipeline("payment.refund").call(httpx.AsyncClient().aclose)
     replica.http.headers.pop("Authorization")
     assert (await replica.http.get("/admin/resilience")).status_code == 401
+
+
+async def test_what_does_not_fit_is_refused_before_it_is_read_and_taken_again_when_it_fits(start: Any) -> None:
+    replica = await start("order-1")
+    door = replica.registry.pipeline("order.checkout").bulkhead
+    assert door.config.max_wait_duration < 1  # who is taken is answered within a second or so
+    door.reconfigure(door.config.model_copy(update={"max_wait_duration": 60.0}))
+    inside, line = door.config.max_concurrent_calls, door.config.max_waiting
+    waiting = [asyncio.create_task(door.acquire()) for _ in range(inside + line)]
+    await eventually(lambda: door.full)
+    unreadable = {"content": b"{", "headers": {"content-type": "application/json", "idempotency-key": "late"}}
+    refused = await replica.http.post("/orders", **unreadable)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["type"] == "/problems/overloaded"
+    assert (await replica.http.get("/orders")).status_code == 200
+    door.release()
+    await eventually(lambda: not door.full)
+    assert (await replica.http.post("/orders", **unreadable)).status_code == 422
+    metrics = (await replica.http.get("/metrics")).text
+    assert 'requests_shed_total{priority="new",reason="line"} 1.0' in metrics
+    for each in waiting:
+        each.cancel()
 
 
 async def test_a_changed_file_takes_effect_and_a_bad_one_is_counted(start: Any, tmp_path: Path) -> None:

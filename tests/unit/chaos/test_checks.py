@@ -112,3 +112,11 @@ def test_an_alert_that_only_fired_before_is_not_raised_by_the_fault() -> None:
 def test_a_check_that_says_nothing_is_refused(check: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         TypeAdapter(Check).validate_python(check)
+
+
+def test_a_latency_may_be_of_some_answers_only() -> None:
+    made = recording(201)
+    for number in range(50):
+        made.orders[f"refused-{number}"] = Order(f"refused-{number}", FAULT + 1, FAULT + 6, 503, "", 5.0, 1)
+    assert not ask(made, latency=99, at_most=1).holds
+    assert ask(made, latency=99, of=[201, 202], at_most=1).value == 0.05

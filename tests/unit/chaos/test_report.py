@@ -5,13 +5,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from chaos import bounds
 from chaos.report import summary, write
 from chaos.report.html import page
 from chaos.report.markdown import text
 from chaos.report.plots import Axis, bars, lines, strips
 from chaos.report.run import Run, figures, phases
-from tests.unit.chaos.runs import CLEAN, breaker, recording, run
+from tests.unit.chaos.runs import CLEAN, breaker, definition, recording, run
 
 
 @pytest.fixture
@@ -53,6 +55,26 @@ def test_a_run_that_never_began_has_a_report_too(tmp_path: Path) -> None:
     write(sick, {}, tmp_path)
     assert "INCONCLUSIVE" in (tmp_path / "report.html").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"verdict.json", "journal.json", "report.html", "report.md"}
+
+
+def test_the_bounds_of_several_runs_are_shown_with_the_narrowest_first(tmp_path: Path) -> None:
+    defined = definition(
+        expect=[{"answers": [201, 202], "at_least": 0.8}, {"latency": 99, "at_most": 0.04}],
+        recovery={"within_seconds": 30},
+    )
+    for name, status in (("a", 202), ("b", 201)):
+        (tmp_path / name).mkdir()
+        write(run(recording(status), CLEAN, defined), {}, tmp_path / name)
+    rows = bounds.read(tmp_path)
+    assert [(row.measure, row.runs, round(row.measured, 2), row.bound, f"{row.headroom:.0%}") for row in rows] == [
+        ("share of orders answered 202", 2, 0.0, "at least 0.5", "-100%"),
+        ("p99 in seconds", 2, 0.05, "at most 0.04", "-25%"),
+        ("share of orders answered 201/202", 2, 1.0, "at least 0.8", "25%"),
+        ("seconds until recovered", 2, 3.0, "at most 30", "90%"),
+    ]
+    with (tmp_path / "shown").open("w") as file:
+        bounds.show(rows, Console(file=file, width=120))
+    assert "at most 0.04" in (tmp_path / "shown").read_text()
 
 
 def test_phases_split_at_the_fault_and_its_end(made: Run) -> None:

@@ -29,6 +29,15 @@ def test_the_smallest_service_takes_one_of_each() -> None:
     assert admission.refusal(Priority.NEW) == admission.refusal(Priority.RUNNING) == "requests"
 
 
+def test_a_full_line_sheds_new_requests_and_nobody_else() -> None:
+    admission = Admission(10, CollectorRegistry())
+    full = True
+    admission.line_is_full = lambda: full
+    assert [admission.refusal(priority) for priority in Priority] == [None, None, "line"]
+    full = False
+    assert admission.refusal(Priority.NEW) is None
+
+
 @pytest.mark.parametrize(
     ("lag", "shed"), [(0.75, set()), (0.76, {Priority.NEW}), (3.1, {Priority.NEW, Priority.RUNNING})]
 )

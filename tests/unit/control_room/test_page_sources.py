@@ -1,14 +1,18 @@
 """What the page makes of canned answers of Prometheus, replicas, the trace store and the dashboards' files."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.control_room.page import drills
 from services.control_room.page.commands import Auditor, Busy, Runner
+from services.control_room.page.exporter import ExperimentCollector
 from services.control_room.page.sources.dashboards import Dashboards, filled_in, legend, table
 from services.control_room.page.sources.experiments import Experiments
 from services.control_room.page.sources.foresight import Predictor
@@ -182,6 +186,26 @@ async def test_scenarios_and_verdicts_are_read_from_the_runners_files(tmp_path: 
     found = await experiments.read()
     assert found["running"]["scenario"] == "payment-down"
     assert [(each["scenario"], each["verdict"]) for each in found["verdicts"]] == [("control", "PASS")]
+
+
+def test_prometheus_is_told_of_the_experiment_that_runs_until_it_ends_or_its_runner_is_killed(tmp_path: Path) -> None:
+    metrics, file = CollectorRegistry(), tmp_path / "running.json"
+    metrics.register(ExperimentCollector(tmp_path))
+
+    def active() -> dict[str, float]:
+        return {each.labels["scenario"]: each.value for family in metrics.collect() for each in family.samples}
+
+    assert active() == {"none": 0}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as runner:
+        file.write_text(json.dumps({"what": "payment-down", "pid": runner.pid}))
+        assert active() == {"payment-down": 1}
+        runner.kill()
+        runner.wait()
+        assert active() == {"payment-down": 0}
+    file.write_text(json.dumps({"what": "control", "pid": os.getpid()}))
+    assert active() == {"payment-down": 0, "control": 1}
+    file.write_text("")
+    assert active() == {"payment-down": 0, "control": 0}
 
 
 async def test_the_auditors_verdict_is_what_its_command_writes_and_one_runs_at_a_time(tmp_path: Path) -> None:

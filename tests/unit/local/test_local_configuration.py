@@ -83,7 +83,7 @@ def test_both_payment_versions_share_database_and_secrets_and_differ_in_version(
 def test_without_a_mesh_the_replicas_share_the_services_port_and_there_is_no_envoy(tmp_path: Path) -> None:
     parser = rendered(state_in(tmp_path), LocalSettings(mesh="off"))
     assert environment(parser, "payment-v2-1")["SERVICE_PORT"] == "8082"
-    assert environment(parser, "order-1")["PAYMENT_URL"] == "http://127.0.0.1:8081"
+    assert environment(parser, "order-1")["PAYMENT_URL"] == "http://localhost:8081"
     assert "program:envoy" not in parser
 
 

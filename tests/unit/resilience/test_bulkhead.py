@@ -60,9 +60,12 @@ async def test_a_newcomer_does_not_overtake_those_in_line(clock: FakeClock) -> N
     await waiting
 
 
-async def test_a_full_line_refuses_at_once(clock: FakeClock) -> None:
+async def test_a_full_line_refuses_at_once_and_says_that_it_is_full(clock: FakeClock) -> None:
     pipeline, dependency = make(clock), Dependency(clock, Slow(0.1))
-    tasks = await start(clock, pipeline, dependency, 6)
+    tasks = await start(clock, pipeline, dependency, 4)
+    assert not pipeline.bulkhead.full
+    tasks += await start(clock, pipeline, dependency, 2)
+    assert pipeline.bulkhead.full
     assert isinstance(tasks[5].exception(), BulkheadFull)
     assert tasks[5].exception().retry_after == 1
     await clock.advance(1)

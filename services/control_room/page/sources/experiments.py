@@ -1,6 +1,7 @@
 """Experiments: which there are, which runs, and what came of earlier ones, as their runner writes it down."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _scenarios(directory: Path) -> list[dict[str, Any]]:
 
 
 def _runs(directory: Path) -> dict[str, Any]:
-    running = _json(directory / "running.json")
+    running = under_way(directory)
     verdicts = []
     paths = sorted(directory.glob("*/verdict.json"), key=_modified, reverse=True)
     for path in paths[:_SHOWN]:
@@ -73,6 +74,22 @@ def _runs(directory: Path) -> dict[str, Any]:
             verdicts.append({name: found.get(name) for name in shown} | {"timeline": found.get("timeline", [])[-20:]})
     now = {"scenario": running["what"], "since": _modified(directory / "running.json")} if running else None
     return {"running": now, "verdicts": verdicts}
+
+
+def under_way(directory: Path) -> dict[str, Any]:
+    """What its runner says of the experiment that runs; empty when there is none, or the runner was killed."""
+    running = _json(directory / "running.json")
+    if not running:
+        return {}
+    try:
+        os.kill(int(running["pid"]), 0)
+    except ProcessLookupError:
+        return {}
+    except PermissionError:
+        pass  # somebody else's process, and there
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return {}
+    return running
 
 
 def _modified(path: Path) -> float:

@@ -81,7 +81,7 @@ class Bench:
         self.faults = Faults(
             self.metrics, database, timing=self.timing, random=Drawn(drawn), new_id=lambda: str(next(numbers))
         )
-        self.faults.network.called.add("payment")
+        self.faults.network.called["payment"] = True
         self.faults.idempotency.remembered = True
 
     def value(self, metric: str, kind: str) -> float | None:

@@ -21,6 +21,7 @@ from shared.chassis.faults import (
     NetworkFault,
     Refused,
 )
+from shared.chassis.faults.names import without_names
 from shared.chassis.faults.transport import BreakableTransport
 from shared.chassis.problems import Problem
 from tests.fixtures.waiting import until, until_true
@@ -120,9 +121,9 @@ async def test_a_delayed_request_that_is_given_up_leaves_nothing_behind(made: Be
 class Payment:
     """The transport to a service that always answers."""
 
-    def __init__(self, made: Bench) -> None:
+    def __init__(self, made: Bench, nameless: httpx.AsyncBaseTransport | None = None) -> None:
         self.transport = BreakableTransport(
-            httpx.MockTransport(lambda _: httpx.Response(200)), "payment", made.faults.network
+            httpx.MockTransport(lambda _: httpx.Response(200)), "payment", made.faults.network, nameless
         )
 
     async def call(self, seconds: float = 10) -> str:
@@ -136,15 +137,23 @@ class Payment:
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [("refused", "ConnectError ConnectionRefusedError"), ("dns", "ConnectError gaierror")],
+    [("refused", "ConnectError ConnectionRefusedError"), ("dns", "ConnectTimeout ClientConnectorDNSError")],
 )
 async def test_network_fails_as_the_system_would(made: Bench, error: Any, raised: str) -> None:
-    payment = Payment(made)
-    assert await payment.call() == "200"
-    fault = made.faults.inject(NetworkFault(to="payment", error=error, seconds=10))
-    assert await payment.call() == raised
-    made.faults.clear(fault.id)
-    assert await payment.call() == "200"
+    async with without_names() as nameless:
+        payment = Payment(made, nameless)
+        assert await payment.call() == "200"
+        fault = made.faults.inject(NetworkFault(to="payment", error=error, seconds=10))
+        assert (await payment.call(), fault.struck) == (raised, 1)
+        made.faults.clear(fault.id)
+        assert await payment.call() == "200"
+
+
+def test_names_are_not_lost_where_services_are_called_by_address(made: Bench) -> None:
+    Payment(made, None)
+    with pytest.raises(Refused, match="by its address") as caught:
+        made.faults.inject(NetworkFault(error="dns", seconds=10))
+    assert caught.value.field == "error"
 
 
 async def test_network_timeout_hangs_until_the_client_has_waited_long_enough(made: Bench) -> None:
