@@ -16,7 +16,7 @@ import yaml
 from infra.local import prediction
 from infra.local.stack import LocalStack
 
-_MINUTE = 3.0
+_MINUTE = 4.0
 _POLICY = {
     "persistence": {"k": 1, "n": 1}, "control_share": 0, "stale_minutes": 30, "cooldown_minutes": 1000,
     "blast_radius": {"most_replicas": {"inventory": 2}}, "verification": {"after_minutes": 1},
