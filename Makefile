@@ -210,14 +210,10 @@ evaluate: dev ## the report again, and whether it agrees with the committed figu
 retrain: dev ## a challenger with what `make record` has added, judged beside the model in use; written only when better
 	@$(PYTHON_) -m ml.training.challenge $(TRAIN)
 
-<<<<<<< HEAD
-predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
-=======
 trial: dev ## what acting on warnings is worth: the same leaks with and without, and none, about fifteen minutes: TRIAL="--pairs 2"
 	@$(PYTHON_) -m ml.trial $(TRIAL)
 
-predictor: dev ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
->>>>>>> main
+predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
 	@$(PYTHON_) -m ml.predictor
 
 bench-predictor: dev ## milliseconds a prediction, and the sidecar's memory
