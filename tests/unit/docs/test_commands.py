@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -205,6 +206,10 @@ def complaints(check: Callable[[list[str]], Iterator[str]], *first: str, at_leas
     found = list(of(*first))
     assert len(found) >= at_least, "the commands were not found"
     return [f"{place}: {wrong}" for place, words in found for wrong in check(words)]
+
+
+def test_make_can_read_the_makefile() -> None:
+    subprocess.run(["make", "--dry-run", "help"], cwd=ROOT, check=True, capture_output=True, timeout=60)
 
 
 def test_every_make_command_names_a_target_that_reads_what_it_is_given() -> None:
