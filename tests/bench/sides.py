@@ -1,5 +1,7 @@
 """The stacks that the benches compare, each up beside the others on free ports, loaded in turn."""
 
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +57,11 @@ class Side:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """A directory for stacks, gone afterwards; Postgres, which may run as another user, can pass it."""
+    """A directory for stacks, gone afterwards; Postgres, which may run as another user, can pass it.
+
+    From here on a SIGTERM ends the bench by way of its `finally`s: no stack is left running.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         directory.chmod(0o711)
