@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 
@@ -10,6 +11,8 @@ import pytest
 from infra.local.settings import PREFIX, ROOT
 from infra.local.stack import LocalStack
 from tests.fixtures.waiting import until
+
+_PATIENCE_SECONDS = 240
 
 DONE_ELSEWHERE = {
     "make up": "the platform is up: test_local_stack.py",
@@ -48,11 +51,23 @@ class Shell:
             command = command.replace(written, typed)
         # the packages are here already, or this test would not run
         command = re.sub(r"^make ", "make -s BOOTSTRAP=true ", command)
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=240, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
+        with subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            try:
+                said, _ = running.communicate(timeout=_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                # what the shell has started as well, or it holds the stack's lock when the stack is to end
+                os.killpg(running.pid, signal.SIGKILL)
+                raise
+        assert running.returncode == 0, f"{command}\n{said}"
+        return said
 
 
 @pytest.mark.timeout(900)  # twenty commands, each a process that begins: slow on a machine that others have

@@ -50,10 +50,11 @@ def _judge(trace: Mapping[str, Any] | None, note: Note) -> str:
     if not services >= _SERVICES or "processPayment" not in operations:
         missing = ", ".join(sorted(_SERVICES - services)) or "the charge"
         raise LAB.not_yet(f"That trace lacks {missing}: it is of the repetition. Take the first answer's.", "the-trace")
-    longest = max((each for each in spans if each["references"]), key=lambda each: each["duration"])
+    calls = [each for each in spans if trace["processes"][each["processID"]]["serviceName"] != "order"]
+    longest = max(calls, key=lambda each: each["duration"])
     return (
         f"One order, answered twice, charged once: {len(spans)} spans in {len(services)} services; "
-        f"the longest below the top is {longest['operationName']}, {longest['duration'] / 1000:.0f} ms."
+        f"the longest call is {longest['operationName']}, {longest['duration'] / 1000:.0f} ms."
     )
 
 

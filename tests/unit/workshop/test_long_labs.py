@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from chaos.definition import names
+from chaos import definition
+from chaos.report import summary
+from chaos.report.run import Run
+from chaos.runner.verdict import Label, Verdict
+from tests.unit.chaos.runs import CLEAN, recording
 from tests.unit.ml.remediation.platform import Platform as RemediatedPlatform
 from workshop.lab import NotYet
 from workshop.labs import game_day, prediction
@@ -15,20 +19,14 @@ from workshop.labs import game_day, prediction
 BEGAN = 1_000.0
 
 
-def run(directory: Path, number: int, scenario: str, verdict: str, began: float | None) -> None:
-    """A verdict as `python -m chaos run` writes it (docs/contracts.md)."""
-    assert scenario in names()
+def run(directory: Path, number: int, scenario: str, label: str, began: float) -> None:
+    """A verdict with that label, by the writer of `python -m chaos run`."""
     folder = directory / f"{scenario}-{number}"
     folder.mkdir(parents=True)
-    written = {
-        "run": folder.name,
-        "scenario": scenario,
-        "verdict": verdict,
-        "reason": "",
-        "began": began,
-        "audit": None,
-    }
-    (folder / "verdict.json").write_text(json.dumps(written))
+    experiment = definition.load(scenario)
+    verdict = Verdict(Label[label], "as this test says")
+    made = Run(experiment, definition.of(experiment), recording(), CLEAN, verdict, folder.name, 1, began, began + 50)
+    (folder / "verdict.json").write_text(json.dumps(summary(made)))
 
 
 def day(directory: Path, *runs: tuple[str, str]) -> list[Any]:
@@ -69,7 +67,7 @@ def test_a_game_day_finds_a_weakness_mends_it_and_proves_it(tmp_path: Path) -> N
 
 def test_experiments_from_before_the_lab_do_not_count(tmp_path: Path) -> None:
     run(tmp_path, 1, "control", "PASS", BEGAN - 1)
-    run(tmp_path, 2, "control", "INCONCLUSIVE", None)
+    run(tmp_path, 2, "payment-down", "FAIL", BEGAN - 60)
     assert game_day.verdicts(tmp_path, BEGAN) == []
 
 
