@@ -16,6 +16,7 @@ SIGNAL ?= KILL
 # Only what stands on make's own command line counts: a PORT that a shell happens to export does not.
 SHORT := PORT PORT_PAYMENT PORT_PAYMENT_V2 PORT_INVENTORY NATS_PORT NATS_MONITOR_PORT POSTGRES_PORT \
 	PORT_CONTROL_ROOM PAGE PORT_PAGE TRACES OTEL_TRACES_SAMPLER OTEL_TRACES_SAMPLER_ARG TRACE_SHARE PROMETHEUS PROMETHEUS_PORT ALERTMANAGER_PORT ALERT_WEBHOOK_URL \
+	PREDICTION MODEL_DIR TRUSTED_KEYS MINUTE_SECONDS PORT_PREDICTOR REMEDIATION REMEDIATION_POLICY PORT_REMEDIATION \
 	MESH ENVOY_STATS_PORT BIND DATABASE STATE_DIR LOG_LEVEL READY_TIMEOUT SERVICE_COMMAND \
 	REPLICAS_ORDER REPLICAS_PAYMENT REPLICAS_PAYMENT_V2 REPLICAS_INVENTORY \
 	SLOTS_ORDER SLOTS_PAYMENT SLOTS_PAYMENT_V2 SLOTS_INVENTORY
@@ -212,7 +213,7 @@ retrain: dev ## a challenger with what `make record` has added, judged beside th
 trial: dev ## what acting on warnings is worth: the same leaks with and without, and none, about fifteen minutes: TRIAL="--pairs 2"
 	@$(PYTHON_) -m ml.trial $(TRIAL)
 
-predictor: dev ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
+predictor: packages ## the sidecar that warns of breaches 10 to 30 minutes ahead, on port 8095: docs/prediction.md
 	@$(PYTHON_) -m ml.predictor
 
 bench-predictor: dev ## milliseconds a prediction, and the sidecar's memory

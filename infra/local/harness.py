@@ -24,6 +24,8 @@ _INFRASTRUCTURE = (
     "alertmanager_port",
     "port_control_room",
     "port_page",
+    "port_predictor",
+    "port_remediation",
     "envoy_stats_port",
 )
 MESH = "HOLDFAST_TEST_MESH"
@@ -33,7 +35,7 @@ MESH = "HOLDFAST_TEST_MESH"
 def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     """Settings of a stack under `directory` on free ports of the loopback address.
 
-    Two slots a service, neither Prometheus nor page nor traces, and the mesh that `HOLDFAST_TEST_MESH` names, unless
+    Two slots a service, no Prometheus, page, traces or predictor, and the mesh that `HOLDFAST_TEST_MESH` names, unless
     told otherwise. Neither `holdfast.toml` nor its ports matter here.
 
     Raises:
@@ -52,6 +54,7 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
                 "state_dir": directory,
                 "prometheus": "off",
                 "page": "off",
+                "prediction": "off",
                 "traces": "off",
                 "mesh": mesh,
                 "ready_timeout": _READY_SECONDS,

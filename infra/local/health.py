@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from infra.envoy.admin import Admin
-from infra.local import control_room, envoy, nats, page, ports, postgres
+from infra.local import control_room, envoy, nats, page, ports, postgres, prediction, prometheus
 from infra.local.programs import Program
 from infra.local.settings import LocalSettings
 from infra.local.state import StateDirectory
@@ -40,9 +40,12 @@ def health_url(settings: LocalSettings, program: Program) -> str:
     """What a program's health is asked at."""
     if program.name == "nats":
         return f"{nats.monitor_url(settings)}/healthz"
-    if program.optional:
-        return f"http://127.0.0.1:{program.port}/-/ready"
-    host = ports.LOOPBACK if program.name in (control_room.PROGRAM, page.PROGRAM) else settings.host
+    if program.name in prometheus.TOOLS:
+        return f"http://{ports.LOOPBACK}:{program.port}/-/ready"
+    if program.name == prediction.REMEDIATION:
+        return f"http://{ports.LOOPBACK}:{program.port}/health/live"
+    own = (control_room.PROGRAM, page.PROGRAM, prediction.PREDICTOR)
+    host = ports.LOOPBACK if program.name in own else settings.host
     return f"http://{host}:{program.port}/health/ready"
 
 

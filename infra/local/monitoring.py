@@ -1,10 +1,10 @@
-"""Starts Prometheus and Alertmanager beside the stack, and never lets it wait for them or fail by them."""
+"""Starts Prometheus, Alertmanager and what predicts beside the stack, which neither waits for them nor fails by it."""
 
 import threading
 import time
 from collections.abc import Callable
 
-from infra.local import control_room, page, ports, prometheus
+from infra.local import control_room, page, ports, prediction, prometheus
 from infra.local.distribution import ToolMissing, fetch
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
@@ -16,7 +16,7 @@ FETCH_SECONDS = 30.0
 """How long the packages may take, counted from the start of `up`: they come while the services start."""
 
 _READY_SECONDS = 15.0
-_MEND = "the stack goes on without it. Mend that and repeat make up, or choose PROMETHEUS=off"
+_MEND = "the stack goes on without it. Mend that and repeat make up, or choose {setting}=off"
 
 
 class Monitoring:
@@ -48,13 +48,18 @@ class Monitoring:
         if self._fetching is None:
             return
         self._fetching.join()  # bounded: every step of fetching is
-        problems = list(self._missing.values())
-        try:
-            self._launcher.bring_up([each for each in self._optional if each.name not in self._missing], _READY_SECONDS)
-        except StackError as error:
-            problems.append(error.problem.splitlines()[0])
-        for problem in problems:
-            self._report(f"{problem.rstrip('.')}; {_MEND}")
+        for problem in self._missing.values():
+            self._tell(problem, "PROMETHEUS")
+        # one after the other: who predicts without Prometheus knows nothing, for a minute
+        for setting, names in (("PROMETHEUS", set(prometheus.TOOLS)), ("PREDICTION", set(prediction.NAMES))):
+            try:
+                wanted = [each for each in self._optional if each.name in names - set(self._missing)]
+                self._launcher.bring_up(wanted, _READY_SECONDS)
+            except StackError as error:
+                self._tell(error.problem.splitlines()[0], setting)
+
+    def _tell(self, problem: str, setting: str) -> None:
+        self._report(f"{problem.rstrip('.')}; {_MEND.format(setting=setting)}")
 
     def write_targets(self) -> None:
         """Have everything of ours scraped that should run, also what has just been killed."""
@@ -75,7 +80,7 @@ class Monitoring:
     def _fetch(self) -> None:
         # Prometheus first: without it there are no numbers, without the other one only nobody is called.
         deadline = time.monotonic() + FETCH_SECONDS
-        for name in sorted((program.name for program in self._optional), reverse=True):
+        for name in sorted({program.name for program in self._optional} & set(prometheus.TOOLS), reverse=True):
             try:
                 fetch(prometheus.TOOLS[name], self._report, seconds=max(1.0, deadline - time.monotonic()))
             except ToolMissing as error:

@@ -5,7 +5,7 @@ import sys
 
 import httpx
 
-from infra.local import control_room, ports, prometheus, secrets
+from infra.local import control_room, ports, prediction, prometheus, secrets
 from infra.local.databases import sqlite_url
 from infra.local.errors import StackError
 from infra.local.settings import CONTROL_ROOM, ROOT, LocalSettings
@@ -35,12 +35,14 @@ def environment(settings: LocalSettings, state: StateDirectory) -> dict[str, str
         "TRACES_URL": control_room.url(settings) if settings.traces == "on" else "",
         "PROMETHEUS_URL": prometheus.url(settings),
         "ALERTMANAGER_URL": prometheus.alertmanager_url(settings),
+        "PREDICTOR_URL": prediction.predictor_url(settings),
+        "REMEDIATION_URL": prediction.remediation_url(settings),
         "SCRAPE_SECONDS": str(settings.scrape_seconds),
         "TARGETS_FILE": str(prometheus.targets_file(state)),
         "DASHBOARDS_DIR": str(ROOT / "infra" / "grafana" / "dashboards"),
         "EXPERIMENTS_DIR": str(ROOT / "chaos" / "experiments"),
         "CHAOS_DIR": str(state.path / "chaos"),
-        "CHAOS_COMMAND": shlex.join([sys.executable, "-m", "chaos"]),
+        "CHAOS_COMMAND": shlex.join([sys.executable, "-m", "infra.local.experiment"]),
         "AUDIT_COMMAND": shlex.join([sys.executable, "-m", "infra.audit"]),
         # by which those commands find this stack
         "HOLDFAST_STATE_DIR": str(state.path),

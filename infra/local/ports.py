@@ -18,6 +18,8 @@ LOOPBACK_ONLY = frozenset(
         "postgres_port",
         "port_control_room",
         "port_page",
+        "port_predictor",
+        "port_remediation",
         "prometheus_port",
         "alertmanager_port",
         "envoy_stats_port",

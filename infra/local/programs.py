@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.local import control_room, envoy, nats, page, policy, postgres, prometheus
+from infra.local import control_room, envoy, nats, page, policy, postgres, prediction, prometheus
 from infra.local.databases import sqlite_url
 from infra.local.settings import CONTROL_ROOM, PAGE, SERVICES, LocalSettings, Service
 from infra.local.state import MARKER, StateDirectory
@@ -74,6 +74,9 @@ def programs(settings: LocalSettings, state: StateDirectory) -> list[Program]:
         listed += [_replica(settings, state, service, number) for number in range(1, settings.slots(service) + 1)]
     if prometheus.runs(settings):
         listed += _monitoring(settings, state)
+    for name, (command, port) in prediction.commands(settings, state).items():
+        environment = _common_environment(settings) | prediction.environment(name, settings, state)
+        listed.append(Program(name, command, port, environment, optional=True))
     return listed
 
 

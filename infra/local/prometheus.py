@@ -132,6 +132,7 @@ def render(settings: LocalSettings, state: StateDirectory) -> str:
                 "label_limit": 24,
             },
             *_envoy(settings),
+            _prediction(settings),
             {"job_name": "prometheus", **_itself("prometheus", settings.prometheus_port)},
             {"job_name": "alertmanager", **_itself("alertmanager", settings.alertmanager_port)},
         ],
@@ -182,7 +183,15 @@ def _envoy(settings: LocalSettings) -> list[dict[str, object]]:
     return [{"job_name": "envoy", **used, **_itself("envoy", settings.envoy_stats_port)}]
 
 
-def _itself(name: str, port: int) -> dict[str, object]:
+def _prediction(settings: LocalSettings) -> dict[str, object]:
+    """Whoever runs them, the stack or somebody by hand; a job of its own, as nobody misses what is not there."""
+    places = {"predictor": settings.port_predictor, "remediation": settings.port_remediation}
+    static = [each for name, port in places.items() for each in _itself(name, port)["static_configs"]]
+    # their metrics are about the services that they name
+    return {"job_name": "prediction", "honor_labels": True, "sample_limit": 5_000, "static_configs": static}
+
+
+def _itself(name: str, port: int) -> dict[str, list[dict[str, object]]]:
     return {"static_configs": [_static(port)["static_configs"][0] | {"labels": {"instance": name}}]}
 
 

@@ -6,6 +6,7 @@ The environment wins over the file, the file over the defaults below.
 
 import ipaddress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,9 @@ SERVICES = (
 MODULES = ("order", "payment", "inventory")
 CONTROL_ROOM = "control_room"
 """The module that takes in traces: one process on the loopback address, with a SQLite file whatever `database` is."""
+_MODEL_DIRECTORIES = ("ml/models", ".local/ml/models")
+"""Where a model is looked for: the committed one, then one of one's own."""
+_MODEL_FILES = ("model.onnx", "manifest.json", "manifest.sig")
 PAGE = "control_room.page"
 """The module of the control room's page: another process, so that neither takes the other down."""
 
@@ -67,6 +71,12 @@ def _database(value: str) -> str:
         raise PydanticCustomError(
             "database", "each service has its own database: the URL's database name must contain {{service}}"
         )
+    return value
+
+
+def _keys(value: str) -> str:
+    if not any(part.strip() for part in value.split(":")):
+        raise PydanticCustomError("keys", "at least one file or directory, with ':' between them")
     return value
 
 
@@ -153,6 +163,15 @@ class LocalSettings(BaseSettings):
     prometheus_days: Annotated[int, Field(ge=1, le=3650)] = 31
     prometheus_mb: Megabytes = 512
 
+    prediction: Literal["auto", "on", "off"] = "auto"
+    model_dir: str = ""
+    trusted_keys: Annotated[str, AfterValidator(_keys)] = "ml/keys:.local/ml"
+    minute_seconds: Annotated[float, Field(ge=1, le=600)] = 60.0
+    port_predictor: Port = 8095
+    remediation: Literal["shadow", "approve", "auto", "off"] = "shadow"
+    remediation_policy: str = "ml/remediation/policy.yaml"
+    port_remediation: Port = 8096
+
     service_memory_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
     nats_memory_mb: Megabytes = 64
     nats_file_mb: Megabytes = 1024
@@ -210,6 +229,10 @@ class LocalSettings(BaseSettings):
             listed.append(("port_page", self.port_page))
         if self.prometheus == "on" and not self.prometheus_url:
             listed += [("prometheus_port", self.prometheus_port), ("alertmanager_port", self.alertmanager_port)]
+        if self.predicts:
+            listed.append(("port_predictor", self.port_predictor))
+        if self.remediates:
+            listed.append(("port_remediation", self.port_remediation))
         for service in SERVICES:
             listed.append((self.service_port_setting(service), self.service_port(service)))
             listed += [
@@ -217,6 +240,26 @@ class LocalSettings(BaseSettings):
                 for number in range(1, self.slots(service) + 1)
             ]
         return listed
+
+    @property
+    def model(self) -> Path | None:
+        """The directory of the model that the predictor would use; None when there is none."""
+        chosen = [self.model_dir] if self.model_dir else _MODEL_DIRECTORIES
+        whole = (ROOT / Path(each).expanduser() for each in chosen)
+        return next((each for each in whole if all((each / name).is_file() for name in _MODEL_FILES)), None)
+
+    @property
+    def predicts(self) -> bool:
+        """The stack runs the predictor: it is told to, or it can: with a model, and a Prometheus to learn from."""
+        if self.prediction != "auto":
+            return self.prediction == "on"
+        watched = self.prometheus == "on" or bool(self.prometheus_url)
+        return watched and self.model is not None and find_spec("onnxruntime") is not None
+
+    @property
+    def remediates(self) -> bool:
+        """The stack runs what acts on predictions, or says what it would do."""
+        return self.predicts and self.remediation != "off"
 
     @property
     def state(self) -> Path:

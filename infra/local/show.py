@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra.local import envoy, page
+from infra.local import envoy, page, prediction
 from infra.local.errors import StackError
 from infra.local.faults import Fault
 from infra.local.logs import Line
@@ -26,6 +26,7 @@ _ORDER = {
     "items": [{"sku": "mug-enamel", "quantity": 2}],
     "payment_method": {"type": "card", "number": "4242424242424242"},
 }
+_OPTIONAL = (*TOOLS, *prediction.NAMES)
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
@@ -61,6 +62,7 @@ def addresses(stack: LocalStack, seconds: float) -> None:
         address = _local(stack.url("control-room"))
         rows.append(("traces", address, f"{address}/api/traces/<x-trace-id of an answer>"))
     rows += [(name, _local(stack.url(name)), "") for name in TOOLS if stack.running_program(name)]
+    rows += [(name, _local(stack.url(name)), told) for name, told in _foresight(stack) if stack.running_program(name)]
     rows.append(("database", stack.settings.database if "://" not in stack.settings.database else "external", ""))
     rows.append(("logs", str(stack.state.logs), "make logs SERVICE=order"))
     console.print()
@@ -73,6 +75,13 @@ def addresses(stack: LocalStack, seconds: float) -> None:
     if stack.settings.page == "on":
         console.print("\nThe control room, where you see what becomes of it (the link logs you in, once):\n")
         console.print(Text(_room(stack)), soft_wrap=True)
+
+
+def _foresight(stack: LocalStack) -> list[tuple[str, str]]:
+    return [
+        (prediction.PREDICTOR, "who is likely to fail in 10 to 30 minutes, at /predictions"),
+        (prediction.REMEDIATION, f"mode {stack.settings.remediation}; the control room shows what it says and asks"),
+    ]
 
 
 def _room(stack: LocalStack) -> str:
@@ -107,7 +116,7 @@ def status(listed: list[ProgramStatus], overhead: int = 0) -> None:
         ready = "" if program.ready is None else "yes" if program.ready else "no"
         table.add_row(
             program.name,
-            program.state.lower() if program.wanted else "off" if program.name in TOOLS else "spare slot",
+            program.state.lower() if program.wanted else "off" if program.name in _OPTIONAL else "spare slot",
             str(program.pid or ""),
             _duration(program.uptime) if program.pid else "",
             str(program.port),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import control_room, databases, health, nats, page, processes, prometheus, secrets
+from infra.local import control_room, databases, health, nats, page, prediction, processes, prometheus, secrets
 from infra.local.control import Control, ControlError
 from infra.local.errors import StackError
 from infra.local.launch import Launcher
@@ -266,8 +266,8 @@ class LocalStack:
     def url(self, name: str) -> str:
         """Base address of a service (`payment`), of one replica (`payment-2`), or of a part of the infrastructure.
 
-        The parts are `nats`, `nats-monitor`, `control-room` (traces), `page`, `prometheus` and `alertmanager`; empty
-        for a page or a Prometheus that the stack has not.
+        The parts are `nats`, `nats-monitor`, `control-room` (traces), `page`, `prometheus`, `alertmanager`,
+        `predictor` and `remediation`; empty for a page or a Prometheus that the stack has not.
         """
         if name == "nats":
             return nats.url(self.settings)
@@ -281,6 +281,10 @@ class LocalStack:
             return prometheus.url(self.settings)
         if name == "alertmanager":
             return prometheus.alertmanager_url(self.settings)
+        if name == prediction.PREDICTOR:
+            return prediction.predictor_url(self.settings)
+        if name == prediction.REMEDIATION:
+            return prediction.remediation_url(self.settings)
         found = service_named(name)
         port = self.settings.service_port(found) if found else self._by_name[name].port
         return f"http://{self.settings.host}:{port}"

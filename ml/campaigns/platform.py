@@ -65,6 +65,8 @@ class Layout:
             "SCRAPE_SECONDS": 1,
             "SERVICE_MEMORY_MB": self.memory_mb,
             "FAULT_INJECTION": "on",
+            "PAGE": "off",
+            "PREDICTION": "off",
             "LOG_LEVEL": "warning",
             "PROMETHEUS_DAYS": 2,
         }

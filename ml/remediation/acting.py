@@ -84,6 +84,10 @@ class Acting:
         await asyncio.to_thread(self._audit.write, record)
         return record
 
+    def records(self) -> dict[str, Record]:
+        """The audit, as `Audit.records`. Blocks."""
+        return self._audit.records()
+
     async def remember(self, policy: Policy) -> None:
         """Take up what an earlier process left: cooldowns count on, and what was not verified is."""
         for record in (await asyncio.to_thread(self._audit.records)).values():

@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import Depends, FastAPI, Header, HTTPException, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.remediation.approvals import Answer, Approvals, NoSuchQuestion, Question, TooLate
+from ml.remediation.audit import Record
+from ml.remediation.limits import Action
 from ml.remediation.loop import Remediator
 from ml.remediation.metrics import Metrics
+
+_MOST_RECORDS = 200
 
 
 class Word(BaseModel):
@@ -23,6 +27,14 @@ class Word(BaseModel):
 
     decision: Literal["approve", "deny"]
     by: str = Field(min_length=1, max_length=100, pattern=r"^[\w .@-]+$")
+
+
+class Switch(BaseModel):
+    """Where the kill switch shall be: thrown, nothing is done, undone or asked any more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    thrown: bool
 
 
 def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, token: str) -> FastAPI:
@@ -36,14 +48,21 @@ def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, t
             raise HTTPException(401, "the operator's token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
     known = [Depends(operator)]
-
     _for_everybody(app, metrics)
+    app.include_router(_looks(remediator, approvals), dependencies=known)
+    app.include_router(_words(remediator, approvals), dependencies=known)
+    return app
 
-    @app.get("/state", dependencies=known)
+
+def _looks(remediator: Remediator, approvals: Approvals) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/state")
     def state() -> dict[str, Any]:
         return {
             "mode": remediator.policy.mode,
             "stopped": remediator.stopped,
+            "kill_switch": remediator.switch_thrown,
             "policy_error": remediator.policy_error,
             "decisions": [
                 {
@@ -57,11 +76,30 @@ def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, t
             ],
         }
 
-    @app.get("/approvals", dependencies=known)
+    @router.get("/approvals")
     def questions() -> list[dict[str, Any]]:
         return [shown(each) for each in approvals.all()]
 
-    @app.post("/approvals/{question_id}", dependencies=known)
+    @router.get("/audit")
+    def audit(limit: Annotated[int, Query(ge=1, le=_MOST_RECORDS)] = 20) -> list[dict[str, Any]]:
+        newest = sorted(remediator.records().values(), key=lambda each: each.at, reverse=True)[:limit]
+        return [told(each) for each in newest]
+
+    return router
+
+
+def _words(remediator: Remediator, approvals: Approvals) -> APIRouter:
+    router = APIRouter()
+
+    @router.put("/kill-switch")
+    def switch(wanted: Switch) -> dict[str, bool]:
+        try:
+            remediator.throw_switch(thrown=wanted.thrown)
+        except OSError as error:
+            raise HTTPException(503, f"the kill switch cannot be set: {error.strerror}") from error
+        return {"stopped": remediator.stopped, "kill_switch": remediator.switch_thrown}
+
+    @router.post("/approvals/{question_id}")
     async def answer(question_id: str, word: Word) -> dict[str, Any]:
         # on the event loop, as the remediator is: nobody else answers in between
         try:
@@ -71,7 +109,7 @@ def create_app(remediator: Remediator, approvals: Approvals, metrics: Metrics, t
         except TooLate as error:
             raise HTTPException(409, f"too late: it is {error}") from error
 
-    return app
+    return router
 
 
 def _for_everybody(app: FastAPI, metrics: Metrics) -> None:
@@ -100,6 +138,19 @@ def shown(question: Question) -> dict[str, Any]:
         "by": question.by or None,
         "open": question.answer is Answer.WAITING,
     }
+
+
+def told(record: Record) -> dict[str, Any]:
+    """One record of the audit for people: what, why, and what came of it; times in seconds since 1970."""
+    action = Action(**record.action.model_dump()) if record.action else None
+    shown = ("id", "stage", "service", "mode", "control", "cause", "reason", "approved_by", "outcome", "detail",
+             "verification", "verified", "rollback", "rolled_back")  # fmt: skip
+    moments = {
+        "at": record.at.timestamp(),
+        "began": record.began.timestamp(),
+        "action": str(action) if action else None,
+    }
+    return {name: getattr(record, name) for name in shown} | moments
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ import structlog
 from ml.remediation.acting import Acting, cause
 from ml.remediation.actuators.protocol import Actuator, ActuatorError
 from ml.remediation.approvals import Answer, Approvals, Question
-from ml.remediation.audit import AuditUnavailable
+from ml.remediation.audit import AuditUnavailable, Record
 from ml.remediation.decide import Decider, Decision, Verdict
 from ml.remediation.evidence import Evidence
 from ml.remediation.limits import Fleet
@@ -67,6 +67,23 @@ class Remediator:
     def stopped(self) -> bool:
         """The kill switch is thrown, by its file or in the policy, or the policy cannot be read."""
         return self.policy.kill_switch or bool(self.policy_error) or self._files.stop.exists()
+
+    @property
+    def switch_thrown(self) -> bool:
+        """The kill switch's file is there: that one can be taken back here."""
+        return self._files.stop.exists()
+
+    def throw_switch(self, *, thrown: bool) -> None:
+        """Throw the kill switch, or take it back. Blocks for a moment."""
+        if thrown:
+            self._files.stop.touch(mode=0o600)
+        else:
+            self._files.stop.unlink(missing_ok=True)
+        log.warning("kill switch", thrown=thrown)
+
+    def records(self) -> dict[str, Record]:
+        """The audit, as `Audit.records`. Blocks."""
+        return self._acting.records()
 
     async def begin(self) -> None:
         """Take up what an earlier process left. Raises AuditUnavailable."""

@@ -29,6 +29,7 @@ from ml.features.signals import Scale
 from ml.trial.leaks import KINDS, Leak
 from ml.trial.outcome import (
     ACT,
+    EDGE,
     LEAVE,
     NOTHING,
     Outcome,
@@ -81,7 +82,7 @@ class Trial:
         await asyncio.sleep(self.scale.seconds(_QUIET))
         began, started = time.time(), asyncio.get_running_loop().time()
         predictor = f"http://127.0.0.1:{self.layout.predictor_port}"
-        warned = asyncio.create_task(first_warning(self.client, predictor, outcome.service, self.scale))
+        warned = asyncio.create_task(first_warning(self.client, predictor, {EDGE, outcome.service}, self.scale))
         try:
             if outcome.arm == NOTHING:
                 await asyncio.sleep(self.scale.seconds(_FULL + _HOLD))
@@ -94,7 +95,7 @@ class Trial:
             outcome.warned = (warned.result() - started) / self.scale.minute
         prometheus = Prometheus(self.client, self.platform.prometheus)
         minutes = round(_FULL + _HOLD)
-        outcome.breach, outcome.begins = await breach_minutes(prometheus, self.scale, outcome.service, began, minutes)
+        outcome.breach, outcome.begins = await breach_minutes(prometheus, self.scale, began, minutes)
         quiet_too = began - self.scale.seconds(_QUIET)
         outcome.done = done_since(self.layout.directory.parent / "remediation/audit.jsonl", quiet_too)
 
@@ -176,7 +177,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=2, help="episodes of each arm, and without a fault")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--services", nargs="+", choices=("order", "payment", "inventory"), default=["inventory"])
+    parser.add_argument(
+        "--services", nargs="+", choices=("order", "payment", "inventory"), default=["payment", "order"]
+    )
     parser.add_argument("--patience", type=float, default=2.0, help="minutes until the operator approves")
     parser.add_argument("--policy", type=Path, default=Path(__file__).with_name("policy.yaml"))
     parser.add_argument("--models", type=Path, default=_ROOT / "ml/models")

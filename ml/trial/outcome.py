@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ml.labels import Objective, breaches
 from ml.remediation.audit import read
 
 ACT, LEAVE, NOTHING = "act", "leave", "no fault"
+EDGE = "order"
+"""The service that customers call."""
 
 
 @dataclass(slots=True)
@@ -26,9 +28,9 @@ class Outcome:
     """One episode; times in minutes of the trial's clock.
 
     arm:      `act`, `leave` (the control), `no fault`
-    breach:   minutes in which callers of the struck service saw a breach
+    breach:   minutes in which customers, at the edge, saw a breach
     begins:   when the first one began, from the start of the fault; None: there was none
-    warned:   when the predictor first warned of that service; None: it did not
+    warned:   when the predictor first warned of the struck service or of order; None: it did not
     done:     actions that were carried out, in order
     """
 
@@ -42,23 +44,21 @@ class Outcome:
     done: list[str] = field(default_factory=list)
 
 
-async def breach_minutes(
-    prometheus: Prometheus, scale: Scale, service: str, start: float, minutes: int
-) -> tuple[int, int | None]:
-    """Minutes in a breach, and the minute in which the first began, as callers saw it at the mesh."""
+async def breach_minutes(prometheus: Prometheus, scale: Scale, start: float, minutes: int) -> tuple[int, int | None]:
+    """Minutes in a breach, and the minute in which the first began, as customers saw it at the edge."""
     grid = Grid(end=start + scale.seconds(minutes - 1), step=scale.minute, count=minutes)
-    queries = [scale.fill(query, service) for query in seen(service).values()]
+    queries = [scale.fill(query, EDGE) for query in seen(EDGE).values()]
     errors, slow = await asyncio.gather(*(prometheus.column(query, grid) for query in queries))
     found = breaches(np.asarray(errors), np.asarray(slow), Objective())
     return sum(each.end - each.start for each in found), found[0].start if found else None
 
 
-async def first_warning(client: httpx.AsyncClient, predictor: str, service: str, scale: Scale) -> float:
-    """Return at the first warning of the service, with the moment of it on the loop's clock."""
+async def first_warning(client: httpx.AsyncClient, predictor: str, services: Collection[str], scale: Scale) -> float:
+    """Return at the first warning of one of the services, with the moment of it on the loop's clock."""
     while True:
         with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
-            told = (await client.get(f"{predictor}/predict/{service}")).json()
-            if told["state"] == "warning":
+            told = (await client.get(f"{predictor}/predictions")).json()["predictions"]
+            if any(each["state"] == "warning" and each["service"] in services for each in told):
                 return asyncio.get_running_loop().time()
         await asyncio.sleep(scale.seconds(0.5))
 

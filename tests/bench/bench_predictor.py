@@ -35,9 +35,9 @@ def serve() -> None:
     from ml.features.prometheus import Prometheus
     from ml.features.signals import SERVICES, SIGNALS
     from ml.features.windows import HISTORY
-    from ml.predictor.__main__ import checked_model
     from ml.predictor.app import create_app
     from ml.predictor.asking import Asked, Questions
+    from ml.predictor.command import checked_model
     from ml.predictor.metrics import Counts
     from ml.predictor.scorer import Scorer
     from ml.predictor.settings import SidecarSettings

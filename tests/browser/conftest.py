@@ -1,9 +1,11 @@
 """A real browser on a real platform: Debian's Chromium, driven by Playwright; without one these tests are skipped."""
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,18 +13,19 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, syn
 
 from infra.local import page as page_of_stack
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
-from infra.local.harness import running_stack
+from infra.local.harness import settings_for
 from infra.local.settings import ROOT
 from infra.local.stack import LocalStack
 
-SCREENSHOTS = ROOT / ".local" / "screenshots"
+SCREENSHOTS = Path(os.environ.get("HOLDFAST_ARTEFACTS") or ROOT / ".local" / "artefacts") / "screenshots"
+"""Kept for those who read the results of CI."""
 SIZE: ViewportSize = {"width": 1600, "height": 1000}
 _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "--force-color-profile=srgb")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A platform with its page and a Prometheus that scrapes each second, and a few orders a second."""
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[LocalStack]"]:
+    """A platform that is coming up while the browser starts; it ends with the module."""
     if _chromium() is None:
         pytest.skip("there is no chromium; Debian's will do: apt-get install chromium")
     try:
@@ -31,23 +34,41 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     except ToolMissing as error:
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("room") / ".local"
-    with running_stack(directory, traces="on", prometheus="on", page="on", scrape_seconds=1) as running:
-        urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
-        command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:
-            try:
-                yield running
-            finally:
-                customers.terminate()
+    stack = LocalStack(settings_for(directory, prometheus="on", traces="on", page="on", scrape_seconds=1))
+
+    def up() -> LocalStack:
+        stack.up()
+        return stack
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(up)
+        try:
+            yield coming
+        finally:
+            coming.exception()  # what has begun is waited for, so that it can be ended
+            stack.down()
 
 
 @pytest.fixture(scope="module")
-def browser(stack: LocalStack) -> Iterator[Browser]:
+def browser(begun: "Future[LocalStack]") -> Iterator[Browser]:
     """Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def stack(begun: "Future[LocalStack]", browser: Browser) -> Iterator[LocalStack]:
+    """A platform with its page, a Prometheus that scrapes each second, and a few orders a second."""
+    running = begun.result()
+    urls = ["--url", running.url("order"), "--inventory-url", running.url("inventory")]
+    command = [sys.executable, "-m", "infra.load", "--rate", "6", "--seconds", "280", *urls]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as customers:
+        try:
+            yield running
+        finally:
+            customers.terminate()
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,17 @@
 
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from infra.local.stack import LocalStack
 from tests.browser.conftest import screenshot
+from tests.browser.foresight import remediating, warned_of
 
-VIEWS = ("overview", "break", "resilience", "traces", "dashboards", "books")
+VIEWS = ("overview", "break", "resilience", "traces", "dashboards", "predict", "books")
 OPENS_WITHIN_SECONDS = 5.0
 FIRST_VIEW_SECONDS = 2.0
 TRIES = 2
@@ -26,6 +28,19 @@ pytestmark = pytest.mark.timeout(180)
 def go(room: Page, view: str) -> None:
     room.locator(f"nav a[href='#{view}']").click()
     expect(room.locator(f"#view-{view}")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def approved(room: Page, stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locator]:
+    """An action that a prediction asks for, approved by keyboard: its line of the log. What acts goes on meanwhile."""
+    with warned_of(stack, "inventory"), remediating(stack, tmp_path_factory.mktemp("remediation")):
+        go(room, "predict")
+        question = room.locator("[data-approval=inventory]")
+        expect(question).to_contain_text("scale inventory from 1 to 2 replicas", timeout=_EARLIER)
+        screenshot(room, "approval")
+        question.get_by_role("button", name="Approve").focus()
+        room.keyboard.press("Enter")
+        yield room.locator("[data-record=inventory]").filter(has_text="approved by operator at the page")
 
 
 def breaker(room: Page) -> str:
@@ -142,7 +157,36 @@ def test_the_auditor_reads_the_books_and_its_verdict_is_shown(room: Page) -> Non
     go(room, "books")
     room.get_by_role("button", name="Read the books").click()
     expect(room.locator("#audit-verdict")).to_contain_text("clean", timeout=_EARLIER)
-    expect(room.locator("#predictions")).to_contain_text("No predictor runs")
+
+
+def test_an_experiment_is_started_watched_and_stopped_and_its_verdict_is_shown(room: Page) -> None:
+    go(room, "break")
+    room.locator("#scenario").select_option("control")
+    expect(room.locator("#scenario-text")).to_contain_text("Steady state: the order service is ready")
+    room.get_by_role("button", name="Start it").click()
+    expect(room.locator("#running")).to_contain_text("control", timeout=_EARLIER)
+    expect(room.locator("#steady")).to_contain_text("Customers are served")
+    room.locator("#stop-experiment").click()
+    verdict = room.locator("#verdicts tbody tr").first
+    expect(verdict).to_contain_text(re.compile("ABORTED|INCONCLUSIVE"), timeout=_EARLIER)
+    expect(verdict).to_contain_text("control")
+    expect(room.locator("#running")).to_contain_text("No experiment runs", timeout=_EARLIER)
+
+
+def test_without_a_predictor_the_page_names_the_commands_that_start_what_is_missing(room: Page) -> None:
+    go(room, "predict")
+    expect(room.locator("#predictions .away")).to_contain_text("make predictor", timeout=_EARLIER)
+    expect(room.locator("#remediation .away")).to_contain_text("make remediate", timeout=_EARLIER)
+
+
+def test_an_action_that_a_prediction_asks_for_is_approved_on_the_page_and_carried_out(
+    room: Page, approved: Locator, stack: LocalStack
+) -> None:
+    expect(room.locator("[data-prediction=inventory]")).to_contain_text("memory 71 % of its limit")
+    expect(approved).to_contain_text("inventory: 2 replicas are ready", timeout=_EARLIER)
+    assert (stack.state.logs / "inventory-2.log").exists()
+    go(room, "books")
+    expect(room.locator("#log")).to_contain_text("approved: scale inventory from 1 to 2 replicas")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -156,6 +200,22 @@ def test_axe_finds_nothing_serious_on_any_part_of_the_page(room: Page, theme: st
         if theme == "light" or view == "overview":
             screenshot(room, f"{view}-{theme}")
     assert found == []
+
+
+def test_an_action_that_did_not_help_is_undone_and_the_page_says_so(room: Page, approved: Locator) -> None:
+    go(room, "predict")
+    expect(approved).to_contain_text("not helped", timeout=_EARLIER)
+    expect(approved).to_contain_text("undone: done", timeout=_EARLIER)
+    screenshot(room, "undone")
+
+
+def test_the_kill_switch_is_thrown_and_taken_back(room: Page, approved: Locator, stack: LocalStack) -> None:
+    go(room, "predict")
+    switch, file = room.locator("#kill-switch"), stack.state.path / "remediation" / "stop"
+    for pressed in ("true", "false"):
+        switch.click()
+        expect(switch).to_have_attribute("aria-checked", pressed, timeout=_EARLIER)
+        assert file.exists() is (pressed == "true")
 
 
 def test_axe_notices_what_is_wrong(room: Page) -> None:

@@ -26,6 +26,7 @@ from infra.local.stack import LocalStack
 from tests.e2e.customers import Answer, customers, statuses
 from tests.e2e.hostile_callers import HostileCallers, assert_bounded, label_sets, samples
 from tests.e2e.test_local_stack import STANDIN
+from tests.fixtures.models import write_constant_model
 from tests.fixtures.waiting import until
 
 ORDER = {
@@ -78,14 +79,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         pytest.skip(str(error))
     pager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pager)
     threading.Thread(target=pager.serve_forever, daemon=True).start()
+    directory = tmp_path_factory.mktemp("watched")
+    write_constant_model(directory / "model")
     settings = {
         "prometheus": "on",
+        "prediction": "on",
+        "model_dir": str(directory / "model"),
+        "trusted_keys": str(directory / "model"),
         "traces": "on",
         "scrape_seconds": 1,
         "alert_webhook_url": f"http://127.0.0.1:{pager.server_port}/",
         "service_command": f"env OTEL_BSP_MAX_QUEUE_SIZE={QUEUE} {{python}} -m services.{{module}}",
     }
-    with running_stack(tmp_path_factory.mktemp("watched") / ".local", **settings) as running:
+    with running_stack(directory / ".local", **settings) as running:
         yield running
     pager.shutdown()
     pager.server_close()
@@ -275,6 +281,21 @@ def test_without_receiver_and_prometheus_orders_neither_fail_nor_slow_down_and_a
     until(lambda: targets(stack).get("order-1") == "1", 30)
 
 
+def test_the_predictor_and_what_acts_on_it_run_beside_the_services_and_tell_prometheus(stack: LocalStack) -> None:
+    states = {program.name: program for program in stack.status()}
+    assert states["predictor"].ready
+    assert states["remediation"].ready
+    instances = {"predictor", "remediation"}
+    until(lambda: {each["metric"]["instance"] for each in ask(stack, 'up{job="prediction"} == 1')} == instances, 30)
+    about = {each["metric"]["service"] for each in ask(stack, 'prediction_unknown{instance="predictor"}')}
+    assert about == {"order", "payment", "inventory"}
+    told = call(stack.url("predictor") + "/predictions")[1]["predictions"]
+    assert {each["state"] for each in told} <= {"unknown", "quiet", "warning"}
+    assert call(stack.url("remediation") + "/state")[0] == 401
+    token = {"authorization": f"Bearer {stack.secret('operator', 'admin_token')}"}
+    assert call(stack.url("remediation") + "/state", **token)[1]["mode"] == "shadow"
+
+
 def test_orders_do_not_care_whether_prometheus_is_killed_and_it_comes_back(stack: LocalStack) -> None:
     before = stack.pids("prometheus")
     stack.kill("prometheus")
@@ -283,19 +304,22 @@ def test_orders_do_not_care_whether_prometheus_is_killed_and_it_comes_back(stack
     stack.wait_ready("prometheus")
 
 
-def test_without_a_binary_the_stack_comes_up_and_says_so_in_a_line(
+def test_without_a_binary_or_a_model_the_stack_comes_up_and_says_so_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_arguments: object, **_more: object) -> Path:
         raise ToolMissing("prometheus is not on PATH, and there is no apt here to fetch it: install it.")
 
     monkeypatch.setattr(monitoring, "fetch", missing)
-    with running_stack(tmp_path / ".local", prometheus="on", service_command=STANDIN) as stack:
+    without = {"prediction": "on", "model_dir": str(tmp_path / "none"), "remediation": "off"}
+    with running_stack(tmp_path / ".local", prometheus="on", service_command=STANDIN, **without) as stack:
         said: list[str] = []
         LocalStack(stack.settings, said.append).up()
         states = {program.name: program for program in stack.status()}
-        assert all(program.well for program in states.values())
+        assert [name for name, program in states.items() if not program.well] == ["predictor"]
         assert not states["prometheus"].wanted
         told = [line for line in said if line.startswith("prometheus is not on PATH")]
         assert len(told) == 2
         assert all("PROMETHEUS=off" in line and "\n" not in line for line in told)
+        (refused,) = [line for line in said if "PREDICTION=off" in line]
+        assert "no model in" in refused

@@ -13,6 +13,7 @@ import yaml
 from infra.compose import preparation
 from infra.local.settings import ROOT
 from infra.local.sources import load
+from tests.fixtures.models import write_constant_model
 
 FILE = ROOT / "docker-compose.yml"
 LIMIT_MB = 3 * 1000 * 1000 * 1000 / (1024 * 1024)
@@ -54,7 +55,7 @@ def test_the_file_is_valid_for_the_compose_command_of_this_machine() -> None:
 
 def test_everything_that_the_platform_consists_of_is_there() -> None:
     stores, services = {"postgres", "nats"}, {"order", "payment-v1", "payment-v2", "inventory"}
-    watching = {"otel-collector", "jaeger", "prometheus", "alertmanager", "grafana"}
+    watching = {"otel-collector", "jaeger", "prometheus", "alertmanager", "grafana", "page", "predictor"}
     assert set(SERVICES) >= stores | services | watching | {"envoy"}
 
 
@@ -108,8 +109,9 @@ def test_services_start_after_their_stores_and_the_edge_after_the_services() -> 
     assert set(SERVICES["envoy"]["depends_on"]) == {"order", "payment-v1", "payment-v2", "inventory"}
 
 
-def test_memory_limits_add_up_to_three_gigabytes_at_most() -> None:
-    limits = {name: int(service["mem_limit"].removesuffix("m")) for name, service in SERVICES.items()}
+def test_memory_limits_of_what_goes_on_running_add_up_to_three_gigabytes_at_most() -> None:
+    lasting = {name: service for name, service in SERVICES.items() if name not in TOOLS}
+    limits = {name: int(service["mem_limit"].removesuffix("m")) for name, service in lasting.items()}
     assert sum(limits.values()) <= LIMIT_MB, limits
     assert all(0 < float(service["cpus"]) <= 2 for service in SERVICES.values())
 
@@ -125,7 +127,7 @@ def test_an_image_is_pinned_and_can_be_exchanged(name: str) -> None:
 
 def test_only_the_edge_and_the_pages_for_people_are_published_and_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"envoy", "grafana", "prometheus", "alertmanager", "jaeger"}
+    assert set(published) == {"envoy", "grafana", "prometheus", "alertmanager", "jaeger", "page"}
     for ports in published.values():
         for port in ports:
             host = port.rsplit(":", 2)[0]
@@ -155,7 +157,7 @@ def test_what_is_mounted_is_of_this_tree_or_of_the_state_directory_and_read_only
         kept = mount["source"].startswith("./.local/compose/data/")
         assert mount.get("read_only", False) is not kept, mount
         if not mount["source"].startswith("./.local/compose/"):
-            assert Path(mount["source"]).parts[0] == "infra"
+            assert Path(mount["source"]).parts[0] in ("infra", "ml")
 
 
 def test_what_is_mounted_is_prepared(tmp_path: Path) -> None:
@@ -171,6 +173,17 @@ def test_what_is_mounted_is_prepared(tmp_path: Path) -> None:
 def test_every_variable_of_the_settings_is_one_that_the_file_asks_for(tmp_path: Path) -> None:
     asked = {found[0] for found in SETTLED_BY_DEFAULT.findall(FILE.read_text(encoding="utf-8"))}
     assert set(preparation.variables(load(Path("/nonexistent"), state_dir=tmp_path))) <= asked
+
+
+def test_the_predictor_is_part_of_the_stack_where_there_is_a_model_and_a_key(tmp_path: Path) -> None:
+    assert SERVICES["predictor"]["profiles"] == [preparation.PREDICTION]
+    write_constant_model(tmp_path / "model")
+    given = {"model_dir": str(tmp_path / "model"), "state_dir": tmp_path}
+    chosen = load(Path("/nonexistent"), trusted_keys=str(tmp_path / "model"), **given)
+    assert preparation.profiles(chosen) == {"COMPOSE_PROFILES": "prediction"}
+    assert preparation.variables(chosen)["HOLDFAST_MODEL_DIR"] == str(tmp_path / "model")
+    for without in ({"trusted_keys": str(tmp_path / "none")}, {"prediction": "off"}):
+        assert preparation.profiles(load(Path("/nonexistent"), **given | without)) == {}
 
 
 def test_compose_and_kubernetes_run_the_same_versions() -> None:

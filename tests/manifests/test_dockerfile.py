@@ -1,6 +1,10 @@
 """The one Dockerfile: pinned, without root, without tools, and with nothing in its context that it does not need."""
 
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from infra.compose.preparation import IMAGES_USER
 from infra.local.settings import CONTROL_ROOM, MODULES, ROOT
@@ -33,24 +37,49 @@ def test_compose_and_the_dockerfile_agree_on_the_base() -> None:
 def test_the_image_runs_as_the_user_that_secrets_are_handed_to() -> None:
     assert {*instructions("USER")} == {f"{IMAGES_USER}:{IMAGES_USER}"}
     whole = "\n".join(WORDS)
-    for final in (whole.split("AS service")[1], whole.split("AS gate\n")[1].split("\nFROM")[0]):
+    finals = [whole.split(f"AS {name}\n")[1].split("\nFROM")[0] for name in ("gate", "predictor", "service")]
+    for final in finals:
         assert "RUN" not in final, "the final image is put together from files, not built in place"
         assert "USER" in final
 
 
-def test_packages_are_installed_by_hash_from_the_runtime_lock_without_a_compiler() -> None:
-    (install,) = [line for line in instructions("RUN") if "pip install" in line]
-    for option in ("--require-hashes", "--no-deps", "--only-binary :all:", "-r /build/runtime.lock"):
-        assert option in install
+def test_packages_are_installed_by_hash_from_their_locks_without_a_compiler() -> None:
+    installs = [line for line in instructions("RUN") if " install " in line]
+    for install, lock in zip(installs, ("runtime", "predict"), strict=True):
+        for option in ("--require-hashes", "--no-deps", "--only-binary :all:", f"-r /build/{lock}.lock"):
+            assert option in install
     assert "apt" not in "".join(instructions("RUN"))
     lock = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
     assert "asyncpg==" in lock
 
 
 def test_the_image_has_a_health_check_that_needs_nothing_but_python() -> None:
-    (check, off) = instructions("HEALTHCHECK")
-    assert '"python3", "-I", "-S", "/app/health.py"' in check
+    *checks, off = instructions("HEALTHCHECK")
+    assert len(checks) == 2
+    assert all('"python3", "-I", "-S", "/app/health.py"' in check for check in checks)
     assert off == "NONE"
+
+
+def test_the_predictors_image_holds_what_it_imports_and_nothing_that_trains() -> None:
+    copied = [word for words in instructions("COPY") if "/app/ml" in words for word in words.split()[:-1]]
+    held = {path.relative_to(ROOT) for each in copied for path in _python(ROOT / each)}
+    imported = "import sys, ml.predictor.command; print(*(n for n in sys.modules if n.partition('.')[0] == 'ml'))"
+    done = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = set(done.stdout.split())
+    wanted = {path.relative_to(ROOT) for name in names for path in _of_module(name)}
+    assert wanted <= held
+    lock = (ROOT / "requirements" / "predict.lock").read_text(encoding="utf-8")
+    assert "onnxruntime==" in lock
+    assert not re.findall(r"^(scikit-learn|skl2onnx|scipy|pyarrow)==", lock, re.MULTILINE)
+
+
+def _python(path: Path) -> Iterator[Path]:
+    return path.rglob("*.py") if path.is_dir() else iter([path])
+
+
+def _of_module(name: str) -> list[Path]:
+    path = ROOT.joinpath(*name.split("."))
+    return [path / "__init__.py"] if path.is_dir() else [path.with_suffix(".py")]
 
 
 def test_only_what_is_copied_is_in_the_context() -> None:
@@ -70,4 +99,5 @@ def test_every_service_is_a_folder_that_the_image_can_be_built_from() -> None:
 
 def test_no_credential_is_an_argument_or_a_variable() -> None:
     for line in [*instructions("ARG"), *instructions("ENV")]:
-        assert not re.search(r"(?i)password|token|_key|secret=", line), line
+        private = line.replace("TRUSTED_KEYS=", "")  # public halves, and a directory
+        assert not re.search(r"(?i)password|token|_key|secret=", private), line

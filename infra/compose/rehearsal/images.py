@@ -20,7 +20,7 @@ RELEASE = "bookworm"
 
 _BUILD_SECONDS = 900.0
 _STANDINS = ("nats", "envoy", "postgres", "prometheus", "alertmanager")
-_OURS = {"order": "order", "payment": "payment", "inventory": "inventory", "tools": "order"}
+_OURS = {"order": "order", "payment": "payment", "inventory": "inventory", "page": "control_room", "tools": "order"}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 

@@ -12,6 +12,7 @@ from services.control_room.page.gate import operator
 from services.control_room.page.room import Room
 from services.control_room.page.sources.replicas import Replica
 from services.control_room.page.web import Away
+from services.control_room.page.words import add_words
 from shared.chassis.problems import Problem, responses
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -74,6 +75,7 @@ def deeds(room: Room) -> APIRouter:
     _add_faults(router, levers)
     _add_resilience(router, levers)
     _add_commands(router, room)
+    add_words(router, room)
 
     @router.post("/orders", status_code=202)
     async def place(request: OrdersRequest) -> dict[str, Any]:

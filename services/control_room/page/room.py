@@ -11,6 +11,7 @@ from services.control_room.page.sampler import Sampler, Source
 from services.control_room.page.settings import PageSettings
 from services.control_room.page.sources.dashboards import Dashboards
 from services.control_room.page.sources.experiments import Experiments
+from services.control_room.page.sources.foresight import Predictor, Remediator
 from services.control_room.page.sources.numbers import Numbers
 from services.control_room.page.sources.orders import Orders
 from services.control_room.page.sources.replicas import Replicas
@@ -34,6 +35,8 @@ class Room:
             self.web, settings.dashboards_dir, settings.prometheus_url, settings.scrape_seconds, now=clock.now
         )
         self.experiments = Experiments(settings.experiments_dir, settings.chaos_dir)
+        self.predictor = Predictor(self.web, settings.predictor_url)
+        self.remediator = Remediator(self.web, settings.remediation_url)
         self.auditor, self.runner = Auditor(settings.audit_command, clock.now), Runner(settings.chaos_command)
         self.log = OperatorsLog(database, clock)
         self.customer = Customer(self.orders, self.log)
@@ -72,6 +75,9 @@ class Room:
             Source("experiments", self._experiments, every=2.0),
             Source("audit", self.auditor.read),
             Source("log", self.log.newest, every=2.0),
+            Source("predictions", self.predictor.predictions, every=2.0),
+            Source("model", self.predictor.model, every=20.0),
+            Source("remediation", self.remediator.read, every=2.0, operators=True),
             Source("levers", self.replicas.levers, every=2.0, operators=True),
         )
 

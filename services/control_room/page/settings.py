@@ -22,6 +22,8 @@ class PageSettings(ServiceSettings):
 
     order_url: str = ""
     traces_url: str = ""
+    predictor_url: str = ""
+    remediation_url: str = ""
     alertmanager_url: str = ""
     grafana_url: str = ""
     targets_file: Path | None = None

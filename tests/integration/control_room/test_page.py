@@ -1,6 +1,7 @@
 """The page's doors: who may look, who may pull a lever, and from where."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,11 @@ from aiohttp import web
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from ml.remediation.api import create_app as remediation_api
+from ml.remediation.api import serving
 from services.control_room.page.app import create_app
 from services.control_room.page.settings import PageSettings
+from tests.unit.ml.remediation.platform import Platform
 
 TOKEN, ALERT_TOKEN = "an-admin-token-of-a-test", "an-alert-token-of-a-test"
 HEADER = {"x-control-room": "1"}
@@ -67,6 +71,11 @@ async def replica(tmp_path: Path) -> AsyncIterator[Replica]:
     (tmp_path / "targets.json").write_text(target)
     yield standin
     await runner.cleanup()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 async def log_in(http: httpx.AsyncClient) -> None:
@@ -154,7 +163,8 @@ async def test_with_nothing_configured_every_part_says_what_is_missing(tmp_path:
         async with asyncio.timeout(10):
             view = (await http.get("/view")).json()
         said = {name: part["away"] for name, part in view.items() if isinstance(part, dict) and part["away"]}
-        assert set(said) == {"replicas", "numbers", "orders", "alerts", "experiments", "audit"}
+        asked = {"replicas", "numbers", "orders", "alerts", "experiments", "audit"}
+        assert set(said) == asked | {"predictions", "model"}
         assert "no Prometheus" in said["numbers"]
         assert view["log"] == {"away": "", "value": []}
         assert "levers" not in view
@@ -191,6 +201,42 @@ async def test_a_deed_that_cannot_be_written_down_is_done_all_the_same(tmp_path:
         answer = await http.delete("/deeds/faults/payment-1/f1", headers=HEADER)
         assert answer.json() == {"done": ["payment-1"], "failed": {}}
         assert [(method, path) for method, path, *_ in replica.asked] == [("DELETE", "/admin/faults/f1")]
+
+
+async def test_a_persons_word_reaches_the_remediator_and_the_browser_never_sees_the_token(tmp_path: Path) -> None:
+    platform = Platform(tmp_path, mode="approve")
+    platform.probabilities["payment"] = 0.8
+    await platform.minutes(2)
+    port = free_port()
+    api = remediation_api(platform.remediator, platform.approvals, platform.metrics, TOKEN)
+    async with serving(api, port), page(tmp_path, remediation_url=f"http://127.0.0.1:{port}") as (app, http):
+        assert "remediation" not in (await http.get("/view")).json()
+        await log_in(http)
+        async with asyncio.timeout(20):
+            while not (shown := (await http.get("/view")).json().get("remediation", {})).get("value"):
+                await app.state.room.sampler.look()
+        (question,) = shown["value"]["approvals"]
+        assert question["action"] == "scale payment from 2 to 3 replicas"
+        assert TOKEN not in (await http.get("/view")).text
+        yes, where = {"decision": "approve"}, f"/deeds/approvals/{question['id']}"
+        assert (await http.post(where, json=yes, headers=HEADER)).status_code == 200
+        await platform.minutes(1)
+        assert platform.replicas.calls == [("scale", "payment", 2, 3)]
+        again = await http.post(where, json=yes, headers=HEADER)
+        assert (again.status_code, again.json()["detail"]) == (409, "too late: it is approved")
+        assert (await http.put("/deeds/kill-switch", json={"thrown": True}, headers=HEADER)).status_code == 200
+        assert platform.remediator.stopped
+        lines = [line["text"] for line in await app.state.room.log.newest()]
+        assert lines == ["kill switch of remediation: thrown", "approved: scale payment from 2 to 3 replicas"]
+    platform.end()
+
+
+async def test_a_predictor_that_does_not_run_is_named_with_the_command_that_starts_it(tmp_path: Path) -> None:
+    async with page(tmp_path, predictor_url=f"http://127.0.0.1:{free_port()}") as (_app, http):
+        async with asyncio.timeout(10):
+            view = (await http.get("/view")).json()
+        assert view["predictions"]["away"].startswith("The predictor is not running")
+        assert view["predictions"]["away"].endswith("make predictor")
 
 
 async def test_alerts_come_in_with_their_token_and_the_log_keeps_the_newest(tmp_path: Path) -> None:

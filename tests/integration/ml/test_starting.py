@@ -13,7 +13,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from ml import artefact
-from ml.predictor.__main__ import main
+from ml.predictor.command import main
 from tests.integration.ml.made_up import trained, write_model
 
 

@@ -15,6 +15,7 @@ from services.control_room.page.commands import Auditor, Busy, Runner
 from services.control_room.page.exporter import ExperimentCollector
 from services.control_room.page.sources.dashboards import Dashboards, filled_in, legend, table
 from services.control_room.page.sources.experiments import Experiments
+from services.control_room.page.sources.foresight import Predictor
 from services.control_room.page.sources.numbers import Numbers, expressions, parted
 from services.control_room.page.sources.replicas import Replicas, merged
 from services.control_room.page.sources.traces import waterfall
@@ -234,3 +235,16 @@ def test_every_drill_is_a_fault_that_the_services_take() -> None:
         asked = drill.fault | {"seconds": 30.0, "experiment": f"drill/{drill.name}"}
         assert KINDS[drill.fault["kind"]].model_validate(asked).kind == drill.fault["kind"]
         assert drill.service in ("order", "payment", "inventory")
+
+
+async def test_the_model_is_told_by_its_figures_and_by_what_has_drifted_most() -> None:
+    estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
+    told = {
+        "name": "trees", "created": "2026-01-01", "sha256": "ab", "threshold": 0.4, "persistence": [3, 5],
+        "features": 147, "calibration_error": None, "drift": {f"f{n}": n / 10 for n in range(9)},
+        "metrics": {"calibration_error": 0.02, "event_recall": {"gradual": estimate, "abrupt": None}, "sizes": {}},
+    }  # fmt: skip
+    found = await Predictor(CannedWeb(200, told), "http://predictor").model()
+    assert found["figures"] == {"event recall gradual": 0.8, "calibration error": 0.02}
+    assert found["drift"][0] == {"feature": "f8", "index": 0.8}
+    assert len(found["drift"]) == 5

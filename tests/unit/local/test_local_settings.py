@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from infra.local.errors import SettingsError
-from infra.local.settings import SERVICES, LocalSettings
+from infra.local.prediction import NAMES
+from infra.local.programs import programs
+from infra.local.settings import ROOT, SERVICES, LocalSettings
 from infra.local.sources import load
+from infra.local.state import StateDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +114,41 @@ def test_an_outside_database_has_one_database_a_service() -> None:
     assert url.render_as_string(hide_password=False) == (
         "postgresql+asyncpg://holdfast:s3cret@db.internal:6543/shop_payment"
     )
+
+
+def test_the_predictor_runs_where_there_is_a_model_and_a_prometheus_unless_told_otherwise(tmp_path: Path) -> None:
+    model = {"model_dir": str(tmp_path)}
+    assert not LocalSettings(**model).predicts
+    for name in ("model.onnx", "manifest.json", "manifest.sig"):
+        (tmp_path / name).touch()
+    assert LocalSettings(**model).predicts
+    assert LocalSettings(**model).remediates
+    assert not LocalSettings(**model, prometheus="off").predicts
+    assert LocalSettings(**model, prometheus="off", prometheus_url="http://elsewhere:9090").predicts
+    assert not LocalSettings(**model, prediction="off").remediates
+    assert LocalSettings(model_dir=str(tmp_path / "none"), prediction="on", remediation="off").predicts
+
+
+def test_the_predictors_port_is_one_of_the_stacks_where_it_runs() -> None:
+    chosen = LocalSettings(prediction="on", remediation="approve")
+    assert {("port_predictor", 8095), ("port_remediation", 8096)} <= set(chosen.ports())
+    assert "port_remediation" not in dict(LocalSettings(prediction="on", remediation="off").ports())
+    assert "port_predictor" not in dict(LocalSettings(prediction="off").ports())
+
+
+def test_what_predicts_and_acts_is_told_where_this_stack_is(tmp_path: Path) -> None:
+    chosen = LocalSettings(
+        prediction="on", remediation="approve", state_dir=tmp_path, service_memory_mb=256, minute_seconds=2,
+        trusted_keys="/keys:mine", model_dir="/model",
+    )  # fmt: skip
+    found = {each.name: each for each in programs(chosen, StateDirectory(tmp_path)) if each.name in NAMES}
+    told = found["predictor"].environment
+    assert (told["MEMORY_BYTES"], told["MINUTE_SECONDS"], told["MODEL_DIR"]) == (str(256 * 2**20), "2.0", "/model")
+    assert told["TRUSTED_KEYS"] == f"/keys:{ROOT / 'mine'}"
+    words = found["remediation"].command
+    assert words[words.index("--mode") + 1] == "approve"
+    assert words[words.index("--token-file") + 1] == str(tmp_path / "secrets" / "operator" / "admin_token")
+    assert all(each.optional for each in found.values())
 
 
 def test_the_commented_example_holds_every_setting_with_its_default(tmp_path: Path) -> None:

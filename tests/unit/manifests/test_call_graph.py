@@ -143,6 +143,7 @@ def expected_edges(name: str) -> set[Edge]:
     edges |= {(service, "otel-collector", 4318) for service in SERVICES}
     edges |= {(proxy, "otel-collector", 4317) for proxy in meshed}
     edges |= {("otel-collector", "jaeger", 4317)}
+    edges |= {("prometheus", "predictor", 8095)}
     edges |= {("prometheus", each, 8888) for each in ("otel-collector", "jaeger")}
     edges |= {("prometheus", each, 15020) for each in (*meshed, "nats", "otel-collector", "jaeger")}
     return edges
@@ -169,7 +170,7 @@ def test_pods_find_names_and_only_proxies_the_meshs_control_plane(name: str) -> 
     ours = parties(built, meshed=False)
     assert {sender for sender, _, _ in reachable(built, ours, [NAMES])} == {each.name for each in ours}
     with_proxy = {sender for sender, _, _ in reachable(built, ours, [ISTIOD])}
-    proxied = {each.name for each in ours if "migrate" not in each.name} - {"slo-gate"}
+    proxied = {each.name for each in ours if "migrate" not in each.name} - {"slo-gate", "predictor"}
     assert with_proxy == (proxied if name == "production" else set())
 
 

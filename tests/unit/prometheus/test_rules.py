@@ -15,6 +15,9 @@ from tests.fixtures.promtool import promtool
 
 ROOT = Path(__file__).parents[3]
 RULE_TESTS = sorted((HERE / "tests").glob("*.yaml"))
+RUNBOOKS = ROOT / "docs" / "runbooks"
+UNTOLD = ("experiment-hurts", "predictions-poor", "traces-missing")
+"""Troubles that no alert tells of, and people ask about."""
 
 
 def read(path: Path) -> Any:
@@ -67,9 +70,17 @@ def test_an_alert_names_a_severity_a_dashboard_and_a_runbook_that_exists(alert: 
     assert [part for part in (f"# {alert}\n", "## Look", "## Do", "## Over when") if part not in page] == []
 
 
-def test_every_runbook_is_an_alerts() -> None:
-    pages = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")}
-    assert pages == {*ALERTS, "README"}
+def test_every_runbook_is_an_alerts_or_of_a_trouble_that_none_tells_of() -> None:
+    pages = {path.stem for path in RUNBOOKS.glob("*.md")}
+    assert pages == {*ALERTS, *UNTOLD, "README"}
+
+
+@pytest.mark.parametrize("name", [*ALERTS, *UNTOLD])
+def test_a_runbook_says_how_to_reproduce_its_trouble_and_when_it_is_over(name: str) -> None:
+    page = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
+    assert [part for part in ("**Customers notice:**", "## Look", "## Do", "## Over when") if part not in page] == []
+    reproduction = page.partition("## Reproduce\n")[2].partition("\n## ")[0]
+    assert "make " in reproduction or "curl " in reproduction
 
 
 def test_burn_rates_are_those_of_the_sre_workbook() -> None:

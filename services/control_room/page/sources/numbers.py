@@ -43,10 +43,6 @@ def expressions(window: str) -> dict[str, str]:
         "ended": "sum by (state) (orders_ended_total)",
         "answered": "sum by (status) (orders_total)",
         "outbox": "max by (service) (outbox_messages)",
-        "failure_probability": "max by (service) (failure_probability)",
-        "predictions": "sum by (service, outcome) (prediction_outcomes_total)",
-        "drift": "max by (feature) (prediction_drift)",
-        "remediation": "sum by (service, action, mode, outcome) (remediation_actions_total)",
         "burn": "max by (slo) (slo:burn_rate:1h)",
     }  # fmt: skip
 

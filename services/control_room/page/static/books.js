@@ -1,4 +1,4 @@
-// The auditor, predictions, remediation, alerts and the log.
+// The auditor, alerts and the log.
 
 import { $, away, badge, clock, h, part, show, table } from "./dom.js";
 import { deed } from "./api.js";
@@ -21,7 +21,6 @@ export function drawBooks(view) {
   part($("log"), view.log, (lines) => lines.length
     ? table(["at", "what", ""], lines.map((each) => h("tr", {}, h("td", {}, clock(each.at)), h("td", {}, badge(each.kind === "alert" ? "warn" : "none", each.kind)), h("td", {}, each.text))), "Log")
     : h("p", {}, "Nothing was done from here yet, and no alert came."));
-  drawPredictions(view.numbers);
 }
 
 function verdict(last) {
@@ -29,16 +28,4 @@ function verdict(last) {
     h("p", { class: "row", id: "audit-verdict" }, last.clean ? badge("ok", "clean") : badge("bad", "broken"), `at ${clock(last.at)}`),
     h("ul", { class: "plain" }, last.invariants.map((each) => h("li", {}, badge(each.holds ? "ok" : "bad", each.holds ? "holds" : `${each.broken} broken`), h("span", {}, each.statement), h("span", { class: "hint" }, `${each.examined} examined`)))),
   ];
-}
-
-const NONE = "No predictor runs: there is no series failure_probability.";
-
-function drawPredictions(numbers) {
-  part($("predictions"), numbers, (found) => found.failure_probability
-    ? h("ul", { class: "plain gauges" }, found.failure_probability.map(({ labels, value }) => h("li", {}, h("span", {}, labels.service), h("span", { class: "gauge" }, h("span", { class: `fill ${value > 0.7 ? "red" : value > 0.4 ? "orange" : "green"}`, style: { width: `${value * 100}%` } })), h("strong", {}, `${(value * 100).toFixed(0)} %`))))
-    : away(NONE));
-  part($("approvals"), numbers, (found) => away(found.failure_probability ? "The predictor offers no approvals to this page." : NONE));
-  part($("remediation"), numbers, (found) => found.remediation
-    ? table(["service", "action", "mode", "outcome", "times"], found.remediation.map(({ labels, value }) => h("tr", {}, ["service", "action", "mode", "outcome"].map((name) => h("td", {}, labels[name])), h("td", { class: "number" }, value.toFixed(0)))), "Remediation")
-    : away("Nothing remediates: there is no series remediation_actions_total."));
 }

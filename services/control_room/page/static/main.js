@@ -10,9 +10,10 @@ import { drawResilience } from "./resilience.js";
 import { look, setUpTraces } from "./traces.js";
 import * as dashboards from "./dashboards.js";
 import { drawBooks, setUpBooks } from "./books.js";
+import { drawForesight } from "./foresight.js";
 
-const VIEWS = ["overview", "break", "resilience", "traces", "dashboards", "books"];
-const drawings = [drawTopology, drawReplicas, drawOrders, drawLevers, drawExperiments, drawResilience, drawBooks];
+const VIEWS = ["overview", "break", "resilience", "traces", "dashboards", "predict", "books"];
+const drawings = [drawTopology, drawReplicas, drawOrders, drawLevers, drawExperiments, drawResilience, drawForesight, drawBooks];
 let shown = "overview";
 
 function go() {

@@ -83,3 +83,28 @@ def test_an_empty_token_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty token"):
         create_app(platform.remediator, platform.approvals, platform.metrics, "")
     platform.end()
+
+
+async def test_the_kill_switch_can_be_thrown_and_taken_back_by_who_has_the_token(
+    platform: Platform, client: httpx.AsyncClient
+) -> None:
+    (question,) = platform.approvals.all()
+    assert (await client.put("/kill-switch", json={"thrown": True})).status_code == 401
+    thrown = await client.put("/kill-switch", json={"thrown": True}, headers=KNOWN)
+    assert thrown.json() == {"stopped": True, "kill_switch": True}
+    await client.post(f"/approvals/{question.id}", json=YES, headers=KNOWN)
+    await platform.minutes(1)
+    assert platform.replicas.calls == []
+    back = await client.put("/kill-switch", json={"thrown": False}, headers=KNOWN)
+    assert back.json() == {"stopped": False, "kill_switch": False}
+
+
+async def test_the_audit_says_what_was_done_why_and_by_whom(platform: Platform, client: httpx.AsyncClient) -> None:
+    (question,) = platform.approvals.all()
+    await client.post(f"/approvals/{question.id}", json=YES, headers=KNOWN)
+    await platform.minutes(1)
+    await platform.acting.settled()
+    (line, *_) = (await client.get("/audit", headers=KNOWN, params={"limit": 1})).json()
+    assert (line["id"], line["action"], line["outcome"]) == (question.id, "scale payment from 2 to 3 replicas", "done")
+    assert (line["approved_by"], line["reason"]) == ("ada", "approved")
+    assert "payment is 80% likely to fail" in line["cause"]

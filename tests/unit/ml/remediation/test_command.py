@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.remediation.__main__ import EX_CONFIG, EX_TEMPFAIL, main
 from ml.remediation.audit import Audit
+from ml.remediation.command import EX_CONFIG, EX_TEMPFAIL, main
 
 NOBODY = ["--predictor", "http://127.0.0.1:9", "--prometheus", "http://127.0.0.1:9", "--once"]
 
