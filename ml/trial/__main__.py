@@ -25,7 +25,7 @@ from infra.load.orders import KNOWN_PRODUCTS, OrderMaker, live_catalogue
 from ml.campaigns.load import Traffic, drive
 from ml.campaigns.platform import Layout, Platform, running, workplace
 from ml.features.prometheus import Prometheus
-from ml.features.signals import SERVICES, Scale
+from ml.features.signals import Scale
 from ml.trial.leaks import KINDS, Leak
 from ml.trial.outcome import (
     ACT,

@@ -2,7 +2,7 @@
 
 from shared.chassis.lean import without
 
-without("aiohttp")  # the NATS client would load it for websockets
+without()
 
 from services.order.app import MIGRATIONS, create_app  # noqa: E402
 from services.order.settings import OrderSettings  # noqa: E402

@@ -3,12 +3,16 @@
 What an answer means for an order is for the clients built on it (`payment_client.py`, `inventory_client.py`).
 """
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 import orjson
+from httpx_aiohttp import AiohttpTransport
 from opentelemetry import propagate
 
 from services.order.call_metrics import EdgeMetrics
@@ -119,3 +123,21 @@ class ServiceClient:
             headers[ATTEMPT_HEADER] = str(attempt - 1)
         propagate.inject(headers)
         return headers
+
+
+@asynccontextmanager
+async def http_transport(max_connections: int) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    """httpx over aiohttp's connections: several times the throughput of httpx's own transport."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=30, ssl=_no_tls())
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    async with AiohttpTransport(client=session, verify=_no_tls()) as transport:
+        yield transport
+
+
+def _no_tls() -> ssl.SSLContext:
+    # encryption between services is the mesh's: an https address fails here instead of being trusted by accident, and
+    # some 5 MB of certificate authorities stay on disk
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from services.order import tables
 from services.order.call_metrics import CallMetrics
 from services.order.checkout import Checkout
-from services.order.downstream import ServiceClient
+from services.order.downstream import ServiceClient, http_transport
 from services.order.inventory_client import InventoryServiceClient
 from services.order.metrics import OrderMetrics
 from services.order.orders import Orders
@@ -27,7 +27,6 @@ from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.faults.names import without_names
 from shared.chassis.faults.transport import BreakableTransport
-from shared.chassis.kept_connections import KeptConnections
 from shared.messaging import Broker, Limits, NatsTransitionStore, Outbox, Worker
 from shared.resilience import ConfigWatcher, Registry, SharedBreakers
 from shared.resilience.tracing import NOTEWORTHY, add_span_event
@@ -77,7 +76,7 @@ class Service:
         """Open the clients and the broker, and register the background tasks."""
         settings = self.settings
         async with (
-            KeptConnections(settings.max_connections) as transport,
+            http_transport(settings.max_connections) as transport,
             without_names() as self._nameless,
             httpx.AsyncClient(transport=transport, trust_env=False) as http,
         ):

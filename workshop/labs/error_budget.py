@@ -8,6 +8,7 @@ from workshop.platform import Platform, waited
 _ALERT, _FACTOR = "OrderAvailabilityBurnsFast", 14.4
 _BAD = 'slo:bad_requests:ratio_rate5m{slo="order-availability"}'
 _ALLOWED = 0.001
+_SERVED = (201, 202)
 _LEAST_FAILED, _ALERT_SECONDS, _REFUSED_SECONDS = 5, 60.0, 8.0
 
 
@@ -36,9 +37,8 @@ def _check(at: Platform, note: Note, answer: str) -> str:
             f"A burn rate of {read:g}? Since the lab began it was {highest:.0f} at most, and {_FACTOR} pages.",
             "the-burn-rate",
         )
-    placed = at.place()
-    if placed.status not in (201, 202):
-        raise LAB.not_yet(f"The budget is still being spent: an order is answered with {placed.status}.", "stop-it")
+    if not waited(lambda: at.place().status in _SERVED):  # a breaker tries again within ten seconds
+        raise LAB.not_yet("The budget is still being spent: no order is taken.", "stop-it")
     return f"{failed:.0f} failed requests burnt the budget at up to {highest:.0f} times the rate; {_ALERT} fired."
 
 
