@@ -40,7 +40,11 @@ async def test_the_error_budget_says_that_there_is_no_prometheus_and_answers_all
     async with customers(platform.url("order")) as ada:
         await ada.once("for-the-budget", order_body())
         budget = await ada.get("/error-budget")
-    assert (budget["source"], budget["status"]) == ("no Prometheus is configured", "HEALTHY")
+    assert budget["source"] == "no Prometheus is configured"
+    # other tests may have had orders refused by this platform
+    left = 100 * (1 - budget["failed"] / (budget["requests"] * 0.001))
+    assert budget["budget_left_percent"] == pytest.approx(left)
+    assert budget["status"] == ("HEALTHY" if left >= 25 else "WARNING" if left >= 10 else "CRITICAL")
     assert budget["requests"] >= 1
     assert budget["objectives"] == {"availability": 0.999, "latency_p99_seconds": 1.0, "error_rate": 0.001}
 
