@@ -165,6 +165,25 @@ manifests: dev ## build both overlays of Kubernetes into .local/manifests, and c
 		echo ".local/manifests/$$overlay.yaml"; done
 	@$(PYTHON_) -m pytest -q tests/unit/manifests $(ARGS)
 
+.PHONY: bench bench-throughput bench-profile bench-faults bench-growth
+bench: dev ## every figure of docs/benchmarks.md in one run, which writes it: 15 minutes, wants a quiet machine
+	@$(BOOTSTRAP) bench
+	@$(PYTHON_) -m tests.bench $(BENCH)
+
+bench-throughput: dev ## orders a second beside the tutorial's stack and the bare path: BENCH="--database postgres"
+	@$(BOOTSTRAP) bench
+	@$(PYTHON_) -m tests.bench.bench_throughput $(BENCH)
+
+bench-profile: dev ## where the CPU time of an order goes: BENCH="--lines 20"
+	@$(PYTHON_) -m tests.bench.bench_profile $(BENCH)
+
+bench-faults: dev ## goodput, p99 and amplification under faults, beside the tutorial's stack
+	@$(BOOTSTRAP) bench
+	@$(PYTHON_) -m tests.bench.bench_faults $(BENCH)
+
+bench-growth: dev ## replicas, stored orders, connections, half an hour without broker: BENCH="--most 100000"
+	@$(PYTHON_) -m tests.bench.bench_growth $(BENCH)
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start

@@ -59,14 +59,14 @@ class InventoryServiceClient:
         self._writes = registry.pipeline("inventory.reservations")
         self._cache: OrderedDict[tuple[str, str], tuple[float, Mapping[str, Any]]] = OrderedDict()
 
-    async def quote(self, basket: Basket, currency: str) -> Quote:
-        """Prices and shortages. Raises `BasketRefused`, or one of `UNAVAILABLE`."""
+    def remembered(self, basket: Basket, currency: str) -> Quote | None:
+        """Prices, where all of the basket was asked for a moment ago and there was stock for it."""
         lines = self._from_cache(basket, currency)
-        if lines is None:
-            lines = await self._reads.call(self._availability, basket, currency, idempotent=True)
-        return Quote(
-            {line["sku"]: line["unit_price"] for line in lines}, [line for line in lines if not line["sufficient"]]
-        )
+        return None if lines is None else _quote(lines)
+
+    async def quote(self, basket: Basket, currency: str) -> Quote:
+        """Prices and shortages, as they are now. Raises `BasketRefused`, or one of `UNAVAILABLE`."""
+        return _quote(await self._reads.call(self._availability, basket, currency, idempotent=True))
 
     async def reserve(self, order_id: str, basket: Basket, ttl_seconds: int) -> None:
         """Hold the stock for `ttl_seconds`. Raises `HoldRefused`, or one of `UNAVAILABLE`."""
@@ -130,3 +130,8 @@ class InventoryServiceClient:
             self._cache.move_to_end((currency, line["sku"]))
         while len(self._cache) > _CACHED_PRODUCTS:
             self._cache.popitem(last=False)
+
+
+def _quote(lines: Sequence[Mapping[str, Any]]) -> Quote:
+    prices = {line["sku"]: line["unit_price"] for line in lines}
+    return Quote(prices, [line for line in lines if not line["sufficient"]])

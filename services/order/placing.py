@@ -20,7 +20,7 @@ from services.order.answers import (
 )
 from services.order.checkout import Checkout
 from services.order.downstream import UpstreamRefused
-from services.order.inventory_client import BasketRefused, InventoryServiceClient, Quote
+from services.order.inventory_client import Basket, BasketRefused, InventoryServiceClient, Quote
 from services.order.models import NewOrder
 from services.order.orders import Order, Orders, Superseded
 from services.order.payment_client import UNAVAILABLE
@@ -50,22 +50,34 @@ class Placing:
     async def place(self, key: str, wanted: NewOrder) -> tuple[Order, Stored, bool]:
         """The order, the answer to give, and whether it is a repetition. Raises `Problem`."""
         fingerprint = _fingerprint(wanted)
-        known = await self._orders.by_key(key)
-        if known is not None:
-            return await self._follow(known, fingerprint)
-        quote = await self._quote(wanted)
+        basket = [item.model_dump() for item in wanted.items]
+        quote = self._remembered(basket, wanted.currency)
+        if quote is None:
+            known = await self._orders.by_key(key)
+            if known is not None:
+                return await self._follow(known, fingerprint)
+            quote = await self._quote(basket, wanted.currency)
+        # where no one has to be asked, that the key is taken shows when the order is written down: a query less
         order = await self._begin(key, fingerprint, wanted, quote)
-        if order is None:  # another copy of the request was faster
+        if order is None:  # the key is taken
             known = await self._orders.by_key(key)
             if known is None:
                 raise problem_of(inventory_unavailable())
             return await self._follow(known, fingerprint)
         return (*await self._drive(order), False)
 
-    async def _quote(self, wanted: NewOrder) -> Quote:
+    def _remembered(self, basket: Basket, currency: str) -> Quote | None:
+        quote = self._inventory.remembered(basket, currency)
+        if quote is not None:
+            with operation(tracer, "checkInventory"):
+                pass  # the trace has each step of the order, also one that takes no time
+            trace.get_current_span().add_event("Inventory checked", {"available": True})
+        return quote
+
+    async def _quote(self, basket: Basket, currency: str) -> Quote:
         with operation(tracer, "checkInventory"):
             try:
-                quote = await self._inventory.quote([item.model_dump() for item in wanted.items], wanted.currency)
+                quote = await self._inventory.quote(basket, currency)
             except BasketRefused as refused:
                 raise Problem(422, refused.slug, "Invalid input", errors=refused.errors) from None
             except (*UNAVAILABLE, UpstreamRefused):
@@ -112,6 +124,7 @@ class Placing:
         if order.fingerprint != fingerprint:
             raise invalid("Idempotency-Key", "was used for another order", slug="idempotency-key-reused")
         structlog.contextvars.bind_contextvars(order_id=order.id)
+        trace.get_current_span().set_attribute("order.id", order.id)
         if order.answer is not None:
             return order, order.answer, True
         return (*await self._await_answer(order.id), True)

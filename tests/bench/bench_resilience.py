@@ -20,8 +20,9 @@ import tracemalloc
 
 import uvloop
 
-from tests.bench import layers, peers
+from tests.bench import layers
 from tests.bench.layers import Variant, dependency
+from tests.bench.peers import libraries
 
 # The bars were set on a machine where aiobreaker adds so many microseconds to a call.
 AIOBREAKER_THERE = 1.5
@@ -33,11 +34,11 @@ async def variants() -> dict[str, dict[str, Variant]]:
     """By job, then by who does it."""
     return {
         "bare await": {"bare": dependency},
-        "circuit breaker": layers.breakers() | await peers.breakers(),
-        "retry": {"ours": layers.guarded(retry=layers.RetryConfig())} | peers.retries(),
-        "timeout": {"ours": layers.guarded(timeout=0.5)} | peers.timeouts(),
+        "circuit breaker": layers.breakers() | await libraries.breakers(),
+        "retry": {"ours": layers.guarded(retry=layers.RetryConfig())} | libraries.retries(),
+        "timeout": {"ours": layers.guarded(timeout=0.5)} | libraries.timeouts(),
         "each of our layers in a pipeline": layers.layers(),
-        "whole stacks": layers.pipelines() | await peers.stacks(),
+        "whole stacks": layers.pipelines() | await libraries.stacks(),
     }
 
 
@@ -86,7 +87,7 @@ def _bar(what: str, value: float, most: float) -> str:
     return f"  {what:58}{value:6.2f}   at most {most:g}: {'held' if value <= most else 'MISSED'}"
 
 
-async def bytes_of_a_breaker(make: peers.Make, count: int = 500) -> float:
+async def bytes_of_a_breaker(make: libraries.Make, count: int = 500) -> float:
     """What one breaker keeps allocated, in bytes, with what its library keeps beside it."""
     # The first one loads and caches what all share.
     kept = [await make("first")]
@@ -108,10 +109,10 @@ async def fail() -> None:
     raise DownError
 
 
-async def admitted_at_half_open(make: peers.Make, calls: int = 1000) -> int:
+async def admitted_at_half_open(make: libraries.Make, calls: int = 1000) -> int:
     """How many of so many calls that come at once reach a dependency whose breaker has just come to half-open."""
     call = await make("half-open")
-    for _ in range(peers.FAILURES + 1):
+    for _ in range(libraries.FAILURES + 1):
         with contextlib.suppress(Exception):
             await call(fail)
     reached, end = 0, asyncio.Event()
@@ -125,7 +126,7 @@ async def admitted_at_half_open(make: peers.Make, calls: int = 1000) -> int:
         await asyncio.wait_for(call(slow), 0.01)
     if reached:
         raise RuntimeError("the breaker is not open, so what follows would prove nothing")
-    await asyncio.sleep(peers.OPEN_SECONDS * 2)
+    await asyncio.sleep(libraries.OPEN_SECONDS * 2)
     tasks = [asyncio.ensure_future(call(slow)) for _ in range(calls)]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -144,7 +145,7 @@ async def report(rounds: int, calls: int) -> str:
         "",
         f"{'breakers':52}{'bytes':>10}{'of 1,000 at half-open':>25}",
     ]
-    for who, make in peers.BREAKERS.items():
+    for who, make in libraries.BREAKERS.items():
         size, reached = await bytes_of_a_breaker(make), await admitted_at_half_open(make)
         lines.append(f"  {who:50}{size:10.0f}{reached:25}")
     return "\n".join([*lines, "  (permitted at half-open: ours 3, hyx 3, the others 1)", ""])

@@ -5,6 +5,7 @@ Run it by `make bench-start`. It clones the committed tree, so that nothing of t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import psutil
 from infra.local import processes
 from infra.local.harness import settings_for
 from infra.local.settings import LocalSettings
+from tests.bench.tables import Bar, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 COLD_LIMIT_SECONDS, WARM_LIMIT_SECONDS, MEMORY_LIMIT_MB, MEMORY_LIMIT_ALL_MB = 60, 10, 450, 1_000
@@ -34,7 +36,8 @@ LAYOUT = (
 """How the names of the settings begin that say which ports are used."""
 
 
-def main() -> None:
+def bench(page: Page) -> None:
+    """Start a clone twice, with a load in between, and write the section."""
     with tempfile.TemporaryDirectory() as directory:
         clone = Path(directory) / "holdfast"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
@@ -49,13 +52,40 @@ def main() -> None:
             warm = _timed(clone, "up")
         finally:
             _make(clone, "down")
-    _row("make up, fresh clone, packages fetched", cold, COLD_LIMIT_SECONDS, "s")
-    _row("make up, packages there", warm, WARM_LIMIT_SECONDS, "s")
+        image = _megabytes(clone / ".venv")
+    page.heading("Start and size")
+    page.bar(Bar("make up, fresh clone, packages fetched", cold, most=COLD_LIMIT_SECONDS, unit="s"))
+    page.bar(Bar("make up, packages there", warm, most=WARM_LIMIT_SECONDS, unit="s"))
+    page.line("Resident memory after a load of 20 orders/s:")
+    page.table(["", "MB"], [[name, f"{megabytes:.0f}"] for name, megabytes in memory.items() if megabytes])
     core = sum(megabytes for program, megabytes in memory.items() if program.startswith(CORE))
-    _row("services and NATS, resident, after a load", core, MEMORY_LIMIT_MB, "MB")
-    sys.stdout.write(f"{'Envoy, resident':<45} {memory.get('envoy', 0.0):7.1f} MB\n")
-    sys.stdout.write(f"{'all of it, resident: shared pages in each':<45} {sum(memory.values()):7.1f} MB\n")
-    _row("all of it, shared pages once (PSS)", sum(shared.values()), MEMORY_LIMIT_ALL_MB, "MB")
+    page.bar(Bar("services and NATS, resident", core, most=MEMORY_LIMIT_MB, unit="MB"))
+    page.line(f"All of it, resident, shared pages counted in each process: {sum(memory.values()):.0f} MB.")
+    page.bar(Bar("all of it, shared pages once (PSS)", sum(shared.values()), most=MEMORY_LIMIT_ALL_MB, unit="MB"))
+    page.line(f"Installed packages: {image:.0f} MB, tools of the stack (Envoy, NATS) with them. {_images()}")
+
+
+def main() -> int:
+    page = Page()
+    bench(page)
+    sys.stdout.write(page.text())
+    return 0 if page.all_met() else 1
+
+
+def _megabytes(directory: Path) -> float:
+    return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file()) / 1e6
+
+
+def _images() -> str:
+    """The sizes of the images that are there, by an engine that answers."""
+    for engine in ("docker", "podman"):
+        if shutil.which(engine) is None:
+            continue
+        words = [engine, "images", "--format", "{{.Repository}} {{.Size}}", "--filter", "reference=*holdfast/*"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            return "Images: " + ", ".join(done.stdout.strip().splitlines()) + "."
+    return "Images: none on this machine (no container engine, or none built)."
 
 
 def _toml(settings: LocalSettings) -> str:
@@ -89,10 +119,5 @@ def _memory(clone: Path) -> tuple[dict[str, float], dict[str, float]]:
     return {row["name"]: row["resident"] / 1e6 for row in rows}, {name: each / 1e6 for name, each in shared.items()}
 
 
-def _row(what: str, value: float, limit: float, unit: str) -> None:
-    verdict = "" if value <= limit else "  MISSED"
-    sys.stdout.write(f"{what:<45} {value:7.1f} {unit:<2}   bar {limit} {unit}{verdict}\n")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,11 +30,15 @@ async def test_two_hundred_copies_of_a_request_are_one_order_one_charge_and_equa
     await world.check_invariants()
 
 
-async def test_a_repetition_is_told_what_was_told_first_even_after_the_order_has_moved_on(world: World) -> None:
+@pytest.mark.parametrize("prices", ["asked for", "remembered"])
+async def test_a_repetition_is_told_what_was_told_first_even_after_the_order_has_moved_on(
+    world: World, prices: str
+) -> None:
     world.payment.down = True
     await world.place()
     world.payment.down = False
     await world.recover()
+    world.inventory.remembers = prices == "remembered"
     order, answer, replayed = await world.place()
     assert (order.state, answer["status"], answer["state"], replayed) == (State.CONFIRMED, 202, "PENDING_PAYMENT", True)
 

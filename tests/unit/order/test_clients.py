@@ -181,15 +181,16 @@ async def test_a_push_back_that_is_negative_unreadable_or_too_long_means_no_retr
     assert len(bench.seen) == attempts
 
 
-async def test_prices_come_from_the_cache_for_a_moment_but_a_shortage_is_asked_again() -> None:
+async def test_prices_are_remembered_for_a_moment_where_there_was_enough() -> None:
     line = {"sku": "mug", "quantity": 1, "available": 2, "unit_price": 250, "sufficient": True}
     bench = Bench(always(200, {"available": True, "items": [line]}))
-    for _ in range(3):
-        quote = await bench.run(bench.inventory.quote([{"sku": "mug", "quantity": 2}], "EUR"))
-    assert (quote.unit_prices, quote.shortages, len(bench.seen)) == ({"mug": 250}, [], 1)
-    await bench.run(bench.inventory.quote([{"sku": "mug", "quantity": 3}], "EUR"))
-    await bench.run(bench.inventory.quote([{"sku": "mug", "quantity": 1}], "USD"))
-    assert len(bench.seen) == 3
+    basket = [{"sku": "mug", "quantity": 2}]
+    assert bench.inventory.remembered(basket, "EUR") is None
+    asked = await bench.run(bench.inventory.quote(basket, "EUR"))
+    assert bench.inventory.remembered(basket, "EUR") == asked
+    assert (asked.unit_prices, asked.shortages, len(bench.seen)) == ({"mug": 250}, [], 1)
+    assert bench.inventory.remembered([{"sku": "mug", "quantity": 3}], "EUR") is None
+    assert bench.inventory.remembered(basket, "USD") is None
 
 
 async def test_an_unknown_sku_is_told_by_field() -> None:
