@@ -8,8 +8,9 @@ from workshop.platform import Platform, waited
 _ALERT, _FACTOR = "OrderAvailabilityBurnsFast", 14.4
 _BAD = 'slo:bad_requests:ratio_rate5m{slo="order-availability"}'
 _ALLOWED = 0.001
+_FAILED_SERIES = 'http_requests_total{service="order",handler="/orders",status="503"}'
 _SERVED = (201, 202)
-_LEAST_FAILED, _ALERT_SECONDS, _REFUSED_SECONDS = 5, 60.0, 8.0
+_LEAST_FAILED, _ALERT_SECONDS, _REFUSED_SECONDS = 5, 60.0, 60.0
 
 
 def _begin(at: Platform) -> None:
@@ -57,6 +58,9 @@ def _see(at: Platform, _note: Note) -> None:
     """Customers hear 503: inventory cannot be reached."""
     fault = {"kind": "network", "to": "inventory", "error": "refused", "seconds": _REFUSED_SECONDS}
     at.ask_all("order", "POST", "/admin/faults", fault)
+    at.place()
+    # The first failure makes the series, and only what comes after its first scrape is an increase.
+    waited(lambda: bool(at.prometheus(_FAILED_SERIES)))
     at.place_many(20, 5)
 
 
