@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ml.campaigns.schedule import Episode
 from ml.features.outcomes import OUTCOMES, seen
 from ml.features.prometheus import Grid, Matrix, Prometheus
-from ml.features.signals import NAMES, SERVICES, SIGNALS, Scale
+from ml.features.signals import OWN, SERVICES, SIGNALS, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Told:
 async def read(prometheus: Prometheus, scale: Scale, service: str, start: float, minutes: int) -> dict[str, Matrix]:
     """Every signal and outcome of a service, for `minutes` minutes from `start` (seconds since 1970)."""
     grid = Grid(end=start + scale.seconds(minutes - 1), step=scale.minute, count=minutes)
-    queries = {signal.name: signal.query for signal in SIGNALS} | seen(service)
+    queries = {signal.name: signal.query for signal in SIGNALS if signal.name in OWN} | seen(service)
     columns = await asyncio.gather(*(prometheus.column(scale.fill(query, service), grid) for query in queries.values()))
     return dict(zip(queries, columns, strict=True))
 
@@ -61,7 +61,7 @@ def _table(
         "service": pa.array([service] * len(told)).dictionary_encode(),
         "minute": pa.array(minutes, pa.int32()),
         "time": pa.array(start + scale.minute * minutes, pa.float64()),
-        **{name: pa.array(columns[name], pa.float32()) for name in (*NAMES, *OUTCOMES)},
+        **{name: pa.array(columns[name], pa.float32()) for name in (*OWN, *OUTCOMES)},
         "episode": pa.array([each.kind for each in told]).dictionary_encode(),
         "onset": pa.array([each.onset for each in told]).dictionary_encode(),
         "struck": pa.array([each.service for each in told]).dictionary_encode(),

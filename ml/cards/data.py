@@ -12,7 +12,7 @@ import numpy as np
 from ml.datasets.recording import Series, load
 from ml.datasets.rows import rows
 from ml.evaluation.alarms import DAY_MINUTES
-from ml.features.signals import NAMES, SERVICES
+from ml.features.signals import OWN, SERVICES
 from ml.training.__main__ import RECORDED
 
 CARD = "README.md"
@@ -35,7 +35,7 @@ def card(directory: Path, listed: Sequence[Series]) -> str:
         services=_services(listed),
         kinds=_kinds(listed),
         signals=_signals(listed),
-        signal_count=len(NAMES),
+        signal_count=len(OWN),
     )
 
 
@@ -64,7 +64,7 @@ def _by_onset(item: tuple[tuple[str, str], int]) -> tuple[str, int, str]:
 def _signals(listed: Sequence[Series]) -> str:
     whole = np.concatenate([series.signals for series in listed])
     lines = ["| signal | known | 5 % | median | 95 % |", "|---|---|---|---|---|"]
-    for index, name in enumerate(NAMES):
+    for index, name in enumerate(OWN):
         column = whole[:, index]
         known = column[~np.isnan(column)]
         numbers = " | ".join(f"{each:.3g}" for each in np.quantile(known, [0.05, 0.5, 0.95])) if len(known) else "| |"

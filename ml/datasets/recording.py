@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml.features.prometheus import Matrix
-from ml.features.signals import NAMES, SERVICES
+from ml.features.signals import CALLEES, FELT, OWN, SERVICES
 from ml.labels import Breach, Objective, breaches
 
 Texts = npt.NDArray[np.str_]
@@ -61,16 +61,21 @@ def load(directory: Path, objective: Objective | None = None) -> list[Series]:
 def _series(path: Path, objective: Objective) -> Iterator[Series]:
     try:
         table = pq.read_table(path)
-        for service in SERVICES:
-            part = table.filter(pc.equal(table["service"].cast(pa.string()), service))
+        parts = {
+            service: table.filter(pc.equal(table["service"].cast(pa.string()), service)).sort_by("minute")
+            for service in SERVICES
+        }
+        for service, part in parts.items():
+            callees = [parts[callee] for callee in CALLEES.get(service, ()) if parts[callee].num_rows]
             if part.num_rows:
-                yield _one(part, service, objective)
+                yield _one(part, service, callees, objective)
     except (pa.ArrowException, KeyError) as error:
         raise DatasetError(f"{path}: not a recording of these signals: {error}") from error
 
 
-def _one(part: pa.Table, service: str, objective: Objective) -> Series:
-    columns = [_floats(part, name) for name in NAMES]
+def _one(part: pa.Table, service: str, callees: list[pa.Table], objective: Objective) -> Series:
+    columns = [_floats(part, name) for name in OWN]
+    columns += [_worst([_floats(callee, name) for callee in callees], part.num_rows) for name in FELT]
     found = breaches(_floats(part, "seen_error_ratio"), _floats(part, "seen_p99"), objective)
     episodes, onsets = (part[name].to_pylist() for name in ("episode", "onset"))
     active = part["active"].to_pylist()
@@ -83,6 +88,14 @@ def _one(part: pa.Table, service: str, objective: Objective) -> Series:
         breaches=tuple(found),
         kinds=kinds,
     )
+
+
+def _worst(columns: list[Matrix], minutes: int) -> Matrix:
+    """As Prometheus's `max`: of those that are known; a minute of which none is stays a gap."""
+    worst = np.full(minutes, np.nan)
+    for column in columns:
+        worst = np.fmax(worst, column)
+    return worst
 
 
 def _floats(part: pa.Table, name: str) -> Matrix:

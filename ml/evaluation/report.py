@@ -133,7 +133,7 @@ def _tally(tally: Tally) -> dict[str, float | int | None]:
 
 
 def _plain(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None
+    return round(float(value), 4) if math.isfinite(value) else None
 
 
 def _number(value: float) -> str:

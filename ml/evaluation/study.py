@@ -25,7 +25,7 @@ from ml.features.prometheus import Matrix
 from ml.persistence import Persistence
 from ml.training.boosted import FOLDS, Model, every_minute, train
 
-LATER_SHARE = 0.4
+LATER_SHARE = 0.5
 BUDGET_PER_DAY = 1.0
 
 RULES: dict[str, Callable[[Series], Matrix]] = {

@@ -12,12 +12,16 @@ from string import Template
 
 SERVICES = ("order", "payment", "inventory")
 
+CALLEES: dict[str, tuple[str, ...]] = {"order": ("payment", "inventory")}
+"""Whom a service calls: what runs out there is felt here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
     """One number about a service, a minute at a time.
 
-    query:     PromQL; `$service`, `$window` (the tutorial's 5 minutes), `$memory` (bytes a process may hold)
+    query:     PromQL; `$service`, `$callees` (whom it calls), `$window` (the tutorial's 5 minutes), `$memory` (bytes a
+               process may hold)
     limit:     where it has run out, for the time that is left until then; None where there is no such point
     essential: without it nothing can be said about the service
     """
@@ -50,7 +54,10 @@ class Scale:
     def fill(self, query: str, service: str) -> str:
         """The query for one service."""
         return Template(query).substitute(
-            service=service, window=f"{max(2, round(self.seconds(5)))}s", memory=f"{self.memory_bytes:.0f}"
+            service=service,
+            callees="|".join(CALLEES.get(service, ("nobody",))),
+            window=f"{max(2, round(self.seconds(5)))}s",
+            memory=f"{self.memory_bytes:.0f}",
         )
 
 
@@ -59,7 +66,7 @@ _REQUESTS = 'sum(rate(http_requests_total{service="$service"}[$window]))'
 _ERRORS = 'sum(rate(http_requests_total{service="$service",status=~"5.."}[$window]))'
 _RETRIES = 'resilience4j_retry_calls_total{name=~"$service.*"'
 
-SIGNALS = (
+_OWN = (
     Signal("cpu", 'max(rate(process_cpu_seconds_total{service="$service"}[$window]))', 1.0, essential=True),
     Signal("memory", 'max(process_resident_memory_bytes{service="$service"}) / $memory', 1.0, essential=True),
     Signal("latency_p50", f"histogram_quantile(0.50, {_BUCKETS})", 1.0),
@@ -88,5 +95,27 @@ SIGNALS = (
     Signal("restarts", 'sum(changes(process_start_time_seconds{service="$service"}[$window]))'),
     Signal("replicas", 'sum(up{service="$service"})'),
 )
+
+_FELT = ("cpu", "memory", "latency_p95", "pool", "loop_lag")
+"""Signals of whom a service calls that say what it will feel itself; the worst of all of them."""
+
+
+def of_callees(name: str) -> str:
+    """What such a signal is called."""
+    return f"callees_{name}"
+
+
+def _of_callees(signal: Signal) -> Signal:
+    query = signal.query.replace('service="$service"', 'service=~"$callees"')
+    if "by (le)" in query:
+        query = f"max({query.replace('by (le)', 'by (service, le)')})"
+    return Signal(of_callees(signal.name), query, signal.limit)
+
+
+SIGNALS = (*_OWN, *(_of_callees(signal) for signal in _OWN if signal.name in _FELT))
+OWN = tuple(signal.name for signal in _OWN)
+FELT = tuple(name for name in OWN if name in _FELT)
+"""In the order of `SIGNALS`, as those of the callees are."""
+
 NAMES = tuple(signal.name for signal in SIGNALS)
 ESSENTIAL = tuple(index for index, signal in enumerate(SIGNALS) if signal.essential)

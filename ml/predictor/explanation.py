@@ -1,11 +1,11 @@
 """Which signals moved, in words: where each is, where it is going, and when it will be there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ml.features.prometheus import Matrix
-from ml.features.signals import NAMES
+from ml.features.signals import FELT, NAMES, of_callees
 from ml.features.windows import PER_SIGNAL
 from ml.predictor.scorer import Scored, as_block
 
@@ -59,6 +59,7 @@ _WORDS = {
     "restarts": _Wording("restarts in five minutes"),
     "replicas": _Wording("replicas that answer"),
 }
+_WORDS |= {of_callees(name): replace(_WORDS[name], name=f"{_WORDS[name].name} of a service it calls") for name in FELT}
 
 
 def reasons(row: Matrix, scored: Scored) -> tuple[Reason, ...]:

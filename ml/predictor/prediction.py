@@ -7,7 +7,7 @@ import numpy as np
 
 from ml.artefact import Manifest
 from ml.features.prometheus import Matrix
-from ml.features.signals import ESSENTIAL, NAMES
+from ml.features.signals import CALLEES, ESSENTIAL, NAMES, OWN
 from ml.features.windows import PER_SIGNAL
 from ml.predictor.explanation import Reason
 from ml.predictor.scorer import as_block
@@ -47,10 +47,11 @@ class Prediction:
     missing: tuple[str, ...] = ()
 
 
-def missing(row: Matrix) -> tuple[str, ...]:
-    """The signals that have no level in a row of features."""
+def missing(row: Matrix, service: str) -> tuple[str, ...]:
+    """The signals that have no level in a row of features; who calls nobody lacks no signals of callees."""
     levels = as_block(row)[:, _LEVEL]
-    return tuple(name for name, level in zip(NAMES, levels, strict=True) if np.isnan(level))
+    expected = NAMES if service in CALLEES else OWN
+    return tuple(name for name, level in zip(NAMES, levels, strict=True) if np.isnan(level) and name in expected)
 
 
 def counted_on(manifest: Manifest) -> frozenset[str]:
@@ -59,9 +60,9 @@ def counted_on(manifest: Manifest) -> frozenset[str]:
     return frozenset(name for name, spread in spreads.items() if spread and spread.missing < _ALWAYS_THERE)
 
 
-def why_unknown(row: Matrix, relied: frozenset[str]) -> str | None:
+def why_unknown(row: Matrix, service: str, relied: frozenset[str]) -> str | None:
     """What forbids a prediction from this row: an essential signal, or too many of the others. None when nothing."""
-    lacking = missing(row)
+    lacking = missing(row, service)
     block = as_block(row)
     for index in ESSENTIAL:
         if NAMES[index] in lacking:

@@ -113,8 +113,8 @@ class Watch:
 
     def _predict(self, service: str, at: float, asked: Asked) -> Prediction:
         row: Matrix = features(asked.columns)[-1]
-        gone, warner = missing(row), self._warners[service]
-        why = why_unknown(row, self._relied)
+        gone, warner = missing(row, service), self._warners[service]
+        why = why_unknown(row, service, self._relied)
         if why is not None:
             warner.step(np.nan)
             cause = next(iter(asked.failures.values()), "")

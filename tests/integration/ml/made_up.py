@@ -32,6 +32,8 @@ USUAL = {
     "cpu": 0.3, "memory": 0.4, "latency_p50": 0.02, "latency_p95": 0.1, "latency_p99": 0.2, "error_ratio": 0.001,
     "request_rate": 50.0, "breaker_open": 0.0, "pool": 0.2, "queue_age": 0.0, "loop_lag": 0.002, "in_flight": 4.0,
     "retry_ratio": 0.01, "shed_ratio": 0.0, "restarts": 0.0, "replicas": 2.0,
+    "callees_cpu": 0.2, "callees_memory": 0.4, "callees_latency_p95": 0.05, "callees_pool": 0.1,
+    "callees_loop_lag": 0.002,
 }  # fmt: skip
 
 
