@@ -17,6 +17,9 @@ class AdminError(Exception):
     """Envoy does not answer, or refuses; the message says which."""
 
 
+_EJECTED = "failed_outlier_check"
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One replica as Envoy sees it. `failed`: why it gets no requests, empty when it does."""
@@ -25,6 +28,11 @@ class Member:
     address: str
     port: int
     failed: tuple[str, ...]
+
+    @property
+    def passes_its_checks(self) -> bool:
+        """Its health checks succeed. It may be ejected all the same, for a while: that is for Envoy to decide."""
+        return set(self.failed) <= {_EJECTED}
 
 
 class Admin:

@@ -127,12 +127,12 @@ class Mesh:
         while left and time.monotonic() < deadline:
             try:
                 for member in self._admin.members():
-                    if not member.failed:
+                    if member.passes_its_checks:
                         left.pop(member.port, None)
             except AdminError as error:
                 failure = str(error)
             else:
-                failure = f"Envoy sends nothing to {', '.join(sorted(left.values()))}"
+                failure = f"Envoy has not found these healthy: {', '.join(sorted(left.values()))}"
             if left:
                 time.sleep(_POLL_SECONDS)
         if left:
