@@ -21,7 +21,7 @@ STANDIN = "{python} tests/fixtures/standin.py {module}"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with running_stack(tmp_path_factory.mktemp("stack") / ".local", service_command=STANDIN) as running:
+    with running_stack(tmp_path_factory.mktemp("stack") / ".local", traces="on", service_command=STANDIN) as running:
         yield running
 
 
