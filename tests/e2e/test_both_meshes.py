@@ -49,6 +49,7 @@ async def test_without_payment_orders_are_taken_and_settle_when_it_is_back(stack
         assert statuses(away) == {202: 8}
         await until_settled(ada, seconds=40)
         assert (await ada.place("back", order_body(), patience=30)).status in (201, 202)
+        await until_settled(ada, seconds=40)
 
 
 async def test_without_inventory_an_order_is_refused_with_a_time_to_try_again(stack: LocalStack) -> None:
