@@ -140,6 +140,7 @@ async def _trial(chosen: argparse.Namespace) -> list[Outcome]:
                 directory / "predictor.log",
             ),
         ):
+            await ready(client, f"http://127.0.0.1:{layout.predictor_port}/health/live")
             trial = Trial(chosen, layout, platform, client, scale)
             for pair in range(1, chosen.pairs + 1):
                 kind, service = chosen.kinds[(pair - 1) % len(chosen.kinds)], random.choice(chosen.services)
