@@ -137,7 +137,7 @@ def test_a_slow_partner_is_felt_by_the_customer_until_everything_is_ended(stack:
         assert client.post(path, json={"latency": "1ms", "seconds": 120}).status_code == 201
     status, seconds = place(stack, "slow")
     assert status in (201, 202)  # a busy machine adds its own latency, and the order may have to wait for its payment
-    assert seconds >= 0.3
+    assert seconds >= 0.29  # two clocks
     told = local(stack, "fault", "clear", "--everywhere")
     for line in (
         "payment-1: faults, 1 ended",
