@@ -90,8 +90,8 @@ def test_the_table_gives_both_numbers_and_the_actions_that_nothing_called_for() 
     assert "without a fault: 0 actions" in told
 
 
-def test_the_trials_policy_can_be_read_and_asks_before_it_restarts() -> None:
+def test_the_trials_policy_can_be_read_and_has_another_replica_serve_before_it_restarts() -> None:
     policy = load(Path("ml/trial/policy.yaml"))
     assert policy.mode is Mode.AUTO
     assert policy.control_share == 0
-    assert policy.ladder(["memory"])[0] is Kind.RESTART
+    assert policy.ladder(["memory"]) == (Kind.SCALE, Kind.RESTART)
