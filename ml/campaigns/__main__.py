@@ -125,7 +125,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=8.0, help="orders a second, about")
     parser.add_argument("--memory-mb", type=int, default=220, help="what a service process may hold")
     parser.add_argument("--first-port", type=int, default=18_000, help="of a block of 100")
-    parser.add_argument("--priority", type=int, default=0, help="raise the priority by so much, when allowed to")
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        help="raise the priority by so much; of no use where the kernel groups tasks by session (autogroup)",
+    )
     return parser.parse_args()
 
 
