@@ -129,7 +129,7 @@ def _parse() -> argparse.Namespace:
         "--priority",
         type=int,
         default=0,
-        help="raise the priority by so much; of no use where the kernel groups tasks by session (autogroup)",
+        help="raise the priority by so much; in vain under autogroups",
     )
     return parser.parse_args()
 
