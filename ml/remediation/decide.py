@@ -92,12 +92,13 @@ class Decider:
         taken: set[str] = set()
         for each in sorted(evidence.values(), key=lambda one: -(one.probability or 0.0)):
             decision = self._one(now, each, fleets, policy, asked, stopped)
-            if decision.action is not None and decision.verdict in (Verdict.ACT, Verdict.PROPOSE):
+            action = decision.action
+            if action is not None and decision.verdict in (Verdict.ACT, Verdict.PROPOSE):
                 # two in one minute would each be within limits that both together are over
                 if taken:
                     decision = _hold(decision, f"blast radius: {', '.join(sorted(taken))} first this minute")
                 else:
-                    taken.add(decision.action.service)
+                    taken.add(action.service)
             decisions.append(decision)
         return decisions
 
@@ -167,13 +168,20 @@ class Decider:
         """Settle what is tried about an alarm. What has been begun is gone through, whatever moves most by then."""
         if seen.probability is None:
             return
-        found, before = course(seen, evidence, policy), alarm.course
+        found = course(seen, evidence, policy)
         if isinstance(found, str):
             alarm.unsure = found
-        elif before is None or not alarm.begun or (found.specific and (not before.specific or self._spent(before))):
-            # the remedy for whatever it is says less than one that a signal had called for
-            if before is None or found.specific or not before.specific:
-                alarm.course = found
+        elif self._replaces(found, alarm):
+            alarm.course = found
+
+    def _replaces(self, found: Course, alarm: Alarm) -> bool:
+        before = alarm.course
+        if before is None:
+            return True
+        if alarm.begun and before.specific and not self._spent(before):
+            return False
+        # the remedy for whatever it is says less than one that a signal had called for
+        return found.specific or not before.specific
 
     def _tried(self, service: str) -> set[Kind]:
         tried = {kind for each in self._alarms() for treated, kind in each.tried if treated == service}

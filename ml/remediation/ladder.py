@@ -35,7 +35,7 @@ def course(seen: Evidence, evidence: Mapping[str, Evidence], policy: Policy) -> 
 
 
 def suspect(service: str, signal: str, evidence: Mapping[str, Evidence]) -> str | None:
-    """Whom of those that it calls a service suffers from: in whom the signal itself moved most, or who is likeliest to fail.
+    """From whom of those that it calls a service suffers: in whom the signal moved most, or who is likeliest to fail.
 
     None: it calls nobody, or the one of whom nothing is known may be it.
     """
