@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ml.features.signals import CALLEES
 from ml.remediation.evidence import Evidence
-from ml.remediation.policy import OF_CALLEES, Kind, On, Policy
+from ml.remediation.policy import OF_CALLEES, Kind, Policy, Whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def course(seen: Evidence, evidence: Mapping[str, Evidence], policy: Policy) -> 
     if found is None:
         return "the policy has no remedy for it"
     remedy, signal = found
-    if remedy.on is On.ITSELF:
+    if remedy.treat is Whom.ITSELF:
         return Course(seen.service, remedy.actions, specific=bool(signal))
     callee = suspect(seen.service, OF_CALLEES[signal], evidence)
     if callee is None:

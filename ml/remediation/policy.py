@@ -77,7 +77,7 @@ class Verification(_Part):
     least_drop: Share = 0.3
 
 
-class On(StrEnum):
+class Whom(StrEnum):
     """Whom a remedy is for: the service that is warned of, or the one that it calls and suffers from."""
 
     ITSELF = "itself"
@@ -88,14 +88,14 @@ class Remedy(_Part):
     """What to try, in order, when one of these signals moved most; no signals: whichever it was."""
 
     signals: tuple[str, ...] = ()
-    on: On = On.ITSELF
+    treat: Whom = Whom.ITSELF
     actions: tuple[Kind, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _can_be(self) -> "Remedy":
         if len(set(self.actions)) < len(self.actions):
             raise ValueError("an action stands on a ladder once")
-        if self.on is On.CALLEE and not (self.signals and set(self.signals) <= OF_CALLEES.keys()):
+        if self.treat is Whom.CALLEE and not (self.signals and set(self.signals) <= OF_CALLEES.keys()):
             raise ValueError(f"only {', '.join(OF_CALLEES)} say that it suffers from whom it calls")
         return self
 

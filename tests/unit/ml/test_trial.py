@@ -94,4 +94,7 @@ def test_the_trials_policy_can_be_read_and_has_another_replica_serve_before_it_r
     policy = load(Path("ml/trial/policy.yaml"))
     assert policy.mode is Mode.AUTO
     assert policy.control_share == 0
-    assert policy.ladder(["memory"]) == (Kind.SCALE, Kind.RESTART)
+    for signal in ("memory", "pool"):
+        found = policy.remedy([signal])
+        assert found is not None
+        assert found[0].actions == (Kind.SCALE, Kind.RESTART)
