@@ -46,6 +46,8 @@ log = structlog.get_logger()
 _QUIET, _FULL, _HOLD = 40.0, 45.0, 45.0
 """Minutes: before a leak begins, until a process has leaked everything, and after that."""
 
+_SET_BACK_SECONDS = 240.0
+
 _MODES = {ACT: "auto", LEAVE: "shadow", NOTHING: "auto"}
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,8 +110,9 @@ class Trial:
     async def _set_back(self, service: str) -> None:
         for replica in self.platform.slots(service):
             await self.platform.clear(replica)
-        await self.platform.command("scale", service, "1" if service == "order" else str(self.layout.replicas))
-        await self.platform.command("restart", service)
+        replicas = "1" if service == "order" else str(self.layout.replicas)
+        await self.platform.command("scale", service, replicas, seconds=_SET_BACK_SECONDS)
+        await self.platform.command("restart", service, seconds=_SET_BACK_SECONDS)
 
 
 def main() -> int:
