@@ -211,7 +211,7 @@ async def test_the_life_above_scales_out_and_restarts_a_callee_where_it_may() ->
                        remedies=(Remedy(signals=("callees_pool",), treat=Whom.CALLEE,
                                         actions=(Kind.SCALE, Kind.RESTART)),)))  # fmt: skip
     calm = {"by_callees": True, "unready": None, "stopped": False, "away": False, "answer": True, "dies": False}
-    for _ in range(8):
+    for _ in range(5):
         await life.play(calm | {"probabilities": (0.9, 0.3, 0.1)})
     assert life.world.ups == ["payment"]
     assert life.world.restarts == 1
