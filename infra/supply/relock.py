@@ -6,14 +6,13 @@ from pathlib import Path
 
 from infra.supply.locks import LOCKS, ROOT, LockError
 
-_RUNTIME = ("runtime",)
 # What a lock holds beside the services' own packages, and the locks whose versions it keeps: an environment that one
 # lock has filled can then be grown to a larger one, and an image built on another.
 CHAIN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "runtime": ((), ()),
-    "predict": (("predict",), _RUNTIME),
-    "remediation": (("remediation",), _RUNTIME),
-    "local": (("local",), _RUNTIME),
+    "local": (("local",), ("runtime",)),
+    "predict": (("predict",), ("local",)),
+    "remediation": (("remediation",), ("local",)),
     "chaos": (("local", "chaos"), ("local",)),
     "postgres": (("local", "chaos", "postgres"), ("chaos", "local")),
     "dev": (("local", "postgres", "chaos", "train", "remediation", "dev"), ("chaos", "local")),
