@@ -82,7 +82,7 @@ def test_the_file_that_is_shipped_is_read() -> None:
     assert read(GOOD) is not None
 
 
-@fuzz(150)
+@fuzz(60)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), ODD), min_size=1, max_size=3))
 def test_a_good_file_with_a_wrong_value_anywhere_is_read_or_refused_with_its_line(
     changes: list[tuple[tuple[Any, ...], Any]],
@@ -100,7 +100,7 @@ def test_a_good_file_with_a_wrong_value_anywhere_is_read_or_refused_with_its_lin
         Registry(config)  # what was taken can be used
 
 
-@fuzz(150)
+@fuzz(60)
 @given(
     st.integers(0, len(GOOD) - 1),
     st.text(alphabet="{}[]&*!|>%@`:-,#?'\"\t\r\n \\0aé\u2028\x85", min_size=1, max_size=6),
@@ -109,7 +109,7 @@ def test_a_good_file_with_marks_put_in_anywhere_is_read_or_refused_with_its_line
     read(GOOD[:place] + marks + GOOD[place:])
 
 
-@fuzz(100)
+@fuzz(60)
 @given(st.text(max_size=200))
 @example("\x00")
 @example("\ufeffinstances: {}")
