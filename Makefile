@@ -144,6 +144,22 @@ lint: dev ## ruff and the import rules
 types: dev ## mypy --strict
 	@.venv/bin/mypy
 
+.PHONY: sbom licences vulnerabilities secrets locks
+sbom: dev ## CycloneDX documents of what the locks install, into .local/sbom: LOCKS="runtime local"
+	@$(PYTHON_) -m infra.supply sbom $(LOCKS)
+
+licences: dev ## docs/licences.md, from what each locked package says of itself; fails on what may not be used
+	@$(PYTHON_) -m infra.supply licences
+
+vulnerabilities: dev ## what is known against any locked package (asks the package index; exit code 69: it told nothing)
+	@$(PYTHON_) -m infra.supply vulnerabilities
+
+secrets: dev ## whether a file of the tree holds something that looks like a key, a token or a password
+	@$(PYTHON_) -m infra.supply secrets
+
+locks: dev ## compile requirements/*.lock anew from pyproject.toml: UPGRADE=1 for the newest versions that fit
+	@$(PYTHON_) -m infra.supply relock $(if $(UPGRADE),--upgrade)
+
 .PHONY: rules
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
