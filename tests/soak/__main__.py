@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     findings = judge(found.series, found.window, bounds)
     why = report.complaints(found, findings)
     report.write(found, findings, why, list(bounds.values()), directory)
-    sys.stdout.write(report.markdown(found, findings, why))
+    sys.stdout.write(report.markdown(found, report.worst(findings), why))
     _say(f"report: {_shown(directory)}/report.html")
     for complaint in why:
         _say(f"FAIL: {complaint}")

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Bound:
     resolved: float
     means: str
     share: bool = False
+    alone: bool = False
 
     def over(self, seconds: float) -> float:
         """The growth that is allowed over so long a window, in the metric's unit or as a share."""
@@ -56,17 +57,29 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From when to when, in Unix seconds; what lies in one of `without` does not count."""
+    """From when to when, in Unix seconds; what lies in one of `without` does not count.
+
+    shared: when others had much of the machine; what lies in there does not count for bounds that say `alone`
+    """
 
     start: float
     end: float
     warm_up: float
     without: Sequence[tuple[float, float]] = ()
+    shared: Sequence[tuple[float, float]] = ()
 
     @property
     def judged_seconds(self) -> float:
         """From the end of the warm-up on."""
         return self.end - self.start - self.warm_up
+
+    def alone(self) -> "Window":
+        """The same, without the time in which the stack had not the machine for itself."""
+        return replace(self, without=[*self.without, *self.shared])
+
+    def calm(self, start: float, end: float) -> bool:
+        """Nothing that does not count lies between these moments."""
+        return not any(since <= end and start <= until for since, until in self.without)
 
     def lives(self, points: Iterable[Point]) -> list[Life]:
         """The points that count, by life; each life has a warm-up of its own."""
@@ -77,14 +90,13 @@ class Window:
         for life in lives.values():
             begins = max(self.start, min(point.at for point in life)) + self.warm_up
             counted = [
-                (point.at, point.value) for point in life if begins <= point.at <= self.end and self._calm(point)
+                (point.at, point.value)
+                for point in life
+                if begins <= point.at <= self.end and self.calm(point.at, point.at)
             ]
             if counted and counted[-1][0] - counted[0][0] >= _SHORTEST_LIFE_SECONDS:
                 kept.append(counted)
         return kept
-
-    def _calm(self, point: Point) -> bool:
-        return not any(start <= point.at <= end for start, end in self.without)
 
 
 class Verdict(StrEnum):
@@ -130,7 +142,8 @@ def judge(series: Series, window: Window, bounds: Mapping[str, Bound]) -> list[F
 
 
 def _judge_one(name: tuple[str, str], points: Sequence[Point], window: Window, bound: Bound) -> Finding:
-    lives, seconds = window.lives(points), window.judged_seconds
+    counting = window.alone() if bound.alone else window
+    lives, seconds = counting.lives(points), window.judged_seconds
     most = bound.over(seconds)
     found = slope([_logarithms(life) for life in lives] if bound.share else lives)
     if found is None:

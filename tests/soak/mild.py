@@ -45,6 +45,8 @@ def _ignore(_: object) -> None:
     """What a command returns."""
 
 
+_CHARGES = {"kind": "http", "path": "/process"}
+_STATEMENTS = {"kind": "database", "statements": "any"}
 FAULTS = (
     _killed("order-2"),
     _killed("payment-2"),
@@ -53,13 +55,14 @@ FAULTS = (
     _paused("payment-2"),
     _paused("inventory-2"),
     Fault("broker restarted", 3.0, lambda stack: stack.restart("nats")),
-    _inside("200 ms more", "payment-1", 15.0, {"kind": "http", "path": "/process", "latency_ms": 200}),
-    _inside("a fifth of the charges failing", "payment-1", 15.0, {"kind": "http", "path": "/process", "status": 503, "rate": 0.2}),
-    _inside("a database 20 ms slower", "inventory-1", 15.0, {"kind": "database", "statements": "any", "latency_ms": 20}),
+    _inside("charges 200 ms slower", "payment-1", 15.0, _CHARGES | {"latency_ms": 200}),
+    _inside("a fifth of the charges failing", "payment-1", 15.0, _CHARGES | {"status": 503, "rate": 0.2}),
+    _inside("statements 20 ms slower", "inventory-1", 15.0, _STATEMENTS | {"latency_ms": 20}),
     _inside("two connections missing", "order-1", 15.0, {"kind": "pool", "pool": "read", "connections": 2}),
-    _inside("refused calls", "order-1", 10.0, {"kind": "network", "to": "payment", "error": "refused", "rate": 0.1}),
-    _inside("a loop blocked now and then", "payment-1", 10.0, {"kind": "loop", "block_ms": 60, "every_ms": 1000}),
-)  # fmt: skip
+    _inside("calls refused", "order-1", 10.0, {"kind": "network", "to": "payment", "error": "refused", "rate": 0.1}),
+    _inside("loop blocked now and then", "payment-1", 10.0, {"kind": "loop", "block_ms": 60, "every_ms": 1000}),
+)
+"""Each of one replica of two: the others serve."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from chaos.report import plots
 from chaos.report.html import STYLE
 from tests.bench.tables import Bar, Page
 from tests.soak.judge import Bound, Finding, Verdict
+from tests.soak.mild import RECOVERY_SECONDS
 from tests.soak.run import Soak
 
 KILOBYTES_AN_ORDER = 4.0
@@ -31,8 +32,8 @@ def bars(soak: Soak) -> list[Bar]:
 def complaints(soak: Soak, findings: Sequence[Finding]) -> list[str]:
     """Why the soak failed, each with process and metric; empty when it did not."""
     grown = [
-        f"{each.metric} of {each.process} grows: {shown(each.grew, each)} in the window, at least {shown(each.low, each)};"
-        f" allowed are {shown(each.most, each)}"
+        f"{each.metric} of {each.process} grows: {shown(each.grew, each)} in the window, for certain"
+        f" {shown(each.low, each)}; allowed are {shown(each.most, each)}"
         for each in findings
         if each.verdict is Verdict.GROWS
     ]
@@ -46,16 +47,32 @@ def shown(figure: float, of: Finding) -> str:
     return f"{figure * 100:+.0f} %" if of.share else f"{figure:+.2f} {of.unit}".rstrip()
 
 
+def worst(findings: Sequence[Finding]) -> list[Finding]:
+    """Of each metric the process that is nearest to its bound; and all that grow."""
+    nearest: dict[str, Finding] = {}
+    for each in findings:
+        before = nearest.get(each.metric)
+        if before is None or _nearness(each) > _nearness(before):
+            nearest[each.metric] = each
+    return [each for each in findings if each.verdict is Verdict.GROWS or nearest[each.metric] is each]
+
+
+def _nearness(found: Finding) -> float:
+    return -math.inf if found.verdict is Verdict.TOO_LITTLE else found.low / found.most
+
+
 def markdown(soak: Soak, findings: Sequence[Finding], why: Sequence[str]) -> str:
-    """The page for people; it reads in a terminal, too."""
+    """The page for people; it reads in a terminal, too. findings: the rows of its table."""
     page, window = Page(), soak.window
     page.parts.append(f"# Soak: {'FAIL' if why else 'PASS'}")
     for complaint in why:
         page.line(f"**{complaint}**")
     page.line(
         f"{soak.wanted.minutes:g} min at {soak.rate:g} orders/s, seed {soak.wanted.seed}; the stack takes"
-        f" {soak.capacity:.0f} orders/s with 24 customers at once. Judged: {window.judged_seconds:.0f} s after a warm-up of"
-        f" {window.warm_up:.0f} s, without the moments of a fault and the 10 s after it."
+        f" {soak.capacity:.0f} orders/s with 24 customers at once. Judged: {window.judged_seconds:.0f} s after a"
+        f" warm-up of {window.warm_up:.0f} s, without the moments of a fault and the {RECOVERY_SECONDS:.0f} s after it."
+        f" Others had much of the machine for {soak.shared_share:.0%} of that time, which does not count for what"
+        " follows how busy it is."
     )
     answers = ", ".join(f"{count} {status or 'unanswered'}" for status, count in sorted(soak.statuses.items()))
     page.line(f"Answers: {answers}; {soak.not_sent} not sent.")
@@ -67,8 +84,8 @@ def markdown(soak: Soak, findings: Sequence[Finding], why: Sequence[str]) -> str
     page.heading("What grows by nature")
     page.line(
         f"The databases hold every order for ever: {soak.grown('databases'):.1f} MB in the window,"
-        f" {soak.stored_kilobytes:.2f} KB an order. Nothing deletes orders; the archive that an operator keeps bounds them"
-        " (docs/operations.md, Data retention). Traces"
+        f" {soak.stored_kilobytes:.2f} KB an order. Nothing deletes orders; the archive that an operator keeps bounds"
+        " them (docs/operations.md, Data retention). Traces"
         f" ({soak.grown('traces'):+.1f} MB) end at 200 MB or 24 h, logs at three files of {soak.log_limit / 3:g} MB a"
         " program, streams hold what waits, for a week at most."
     )
@@ -93,6 +110,7 @@ def write(
         "began": soak.began,
         "ended": soak.ended,
         "judged_seconds": soak.window.judged_seconds,
+        "shared_machine": soak.shared_share,
         "faults": [{"began": start, "ended": end, "what": name} for start, end, name in soak.faults],
         "answers": {str(status): count for status, count in sorted(soak.statuses.items())},
         "not_sent": soak.not_sent,

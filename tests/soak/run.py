@@ -69,6 +69,7 @@ class Soak:
     capacity: float = math.nan
     rate: float = math.nan
     faults: list[tuple[float, float, str]] = field(default_factory=list)
+    shared: list[tuple[float, float]] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
     not_sent: int = 0
     taken: int = 0
@@ -81,7 +82,14 @@ class Soak:
     def window(self) -> Window:
         """What is judged."""
         without = [(start, end + RECOVERY_SECONDS) for start, end, _ in self.faults]
-        return Window(self.began, self.ended, self.wanted.warm_up, without)
+        return Window(self.began, self.ended, self.wanted.warm_up, without, self.shared)
+
+    @property
+    def shared_share(self) -> float:
+        """Of the judged window: when others had much of the machine."""
+        begin = self.began + self.wanted.warm_up
+        seconds = sum(max(0.0, min(until, self.ended) - max(since, begin)) for since, until in self.shared)
+        return seconds / self.window.judged_seconds
 
     def grown(self, metric: str) -> float:
         """How much a figure of the whole stack is greater at the end than after the warm-up."""
@@ -142,7 +150,7 @@ def _strike(stack: LocalStack, found: Soak, customers: Customers, say: Say) -> N
 
 
 def _take(found: Soak, sampler: Sampler, customers: Customers) -> None:
-    found.series = sampler.series
+    found.series, found.shared = sampler.series, sampler.shared
     found.not_sent = customers.not_sent
     for order in customers.ended:
         found.statuses[order.status] = found.statuses.get(order.status, 0) + 1
@@ -152,15 +160,15 @@ def _take(found: Soak, sampler: Sampler, customers: Customers) -> None:
 
 
 def _latencies(found: Soak, customers: Customers) -> Iterator[tuple[float, str, float]]:
-    """Percentiles of the orders sent in each quarter of a minute that has no moment of a fault in it."""
+    """Percentiles of the orders sent in each quarter of a minute that counts from its beginning to its end."""
+    calm = found.window.alone()
     slices: dict[int, list[float]] = {}
     for order in customers.ended:
         if order.status in TAKEN:
             slices.setdefault(int((order.sent - found.began) // _LATENCY_SECONDS), []).append(order.seconds * 1000)
     for number, milliseconds in sorted(slices.items()):
         start = found.began + number * _LATENCY_SECONDS
-        end = start + _LATENCY_SECONDS
-        if any(start < until and since < end for since, until in found.window.without):
+        if not calm.calm(start, start + _LATENCY_SECONDS):
             continue
         for percent in (50, 99):
             yield start + _LATENCY_SECONDS / 2, f"latency p{percent}", percentile(milliseconds, percent)

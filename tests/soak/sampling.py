@@ -1,5 +1,7 @@
-"""Samples every process of a stack every few seconds: memory, descriptors, threads, tasks, pools, and what is stored."""
+"""Samples every process of a stack: memory, descriptors, threads, tasks, pools, and what is stored."""
 
+import contextlib
+import os
 import re
 import threading
 import time
@@ -17,10 +19,6 @@ from infra.local.stack import LocalStack
 from tests.soak.judge import Point, Series
 
 _SCRAPE_SECONDS = 2.0
-_GAUGE = re.compile(
-    r"^(asyncio_tasks|db_pool_connections_(?:active|max)|outbox_messages|orders_unfinished)(\{[^}]*\})? (\S+)$",
-    re.MULTILINE,
-)
 _NAMES = {
     "asyncio_tasks": "tasks",
     "db_pool_connections_active": "pool in use",
@@ -28,8 +26,11 @@ _NAMES = {
     "outbox_messages": "outbox",
     "orders_unfinished": "unfinished",
 }
+_GAUGE = re.compile(rf"^({'|'.join(_NAMES)})(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
 _DATABASES = ("order.sqlite", "payment.sqlite", "inventory.sqlite")
 _SUPERVISOR = "supervisor"
+_MUCH, _LITTLE = 0.2, 0.15
+"""Shares of the machine: others have much of it when they take the first while not even the second is idle."""
 
 
 class Sampler:
@@ -37,7 +38,9 @@ class Sampler:
 
     def __init__(self, stack: LocalStack, every: float) -> None:
         self.series = Series()
+        self.shared: list[tuple[float, float]] = []
         self._stack, self._every = stack, every
+        self._machine = Machine(stack)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="sampler", daemon=True)
         self._pool = ThreadPoolExecutor(4)
@@ -68,6 +71,9 @@ class Sampler:
 
     def look(self) -> None:
         """One sample of everything."""
+        since = self._machine.read()
+        if since is not None:
+            self.shared.append((since, time.time()))
         pids = {name: state.pid for name, state in self._stack.control.programs().items() if state.alive}
         scraped = {name: self._pool.submit(self._scrape, port) for name, port in self._ports.items() if name in pids}
         for name, pid in {**pids, _SUPERVISOR: self._stack.control.pid()}.items():
@@ -104,10 +110,39 @@ class Sampler:
         return gauges(text)
 
 
+class Machine:
+    """Who has the machine: the stack and this process with its children, or others."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._at, self._total, self._idle, self._own = self._now()
+
+    def read(self) -> float | None:
+        """The moment of the last reading when others have had much of the machine since; else None."""
+        at, total, idle, own = self._now()
+        since, passed = self._at, max(total - self._total, 1e-6)
+        others = (passed - (idle - self._idle) - sum(own[pid] - self._own.get(pid, 0.0) for pid in own)) / passed
+        little = (idle - self._idle) / passed < _LITTLE
+        self._at, self._total, self._idle, self._own = at, total, idle, own
+        return since if others > _MUCH and little else None
+
+    def _now(self) -> tuple[float, float, float, dict[int, float]]:
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        # guests are in `user` already
+        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        own = {}
+        for pid in (*processes.family(self._stack.control.pid()), *processes.family(os.getpid())):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spent = psutil.Process(pid).cpu_times()
+                own[pid] = spent.user + spent.system
+        return time.time(), total, idle, own
+
+
 def gauges(text: str) -> dict[str, float]:
     """What is judged of a `/metrics`, by the soak's names, summed over labels."""
     found: dict[str, float] = {}
-    for name, _, value in _GAUGE.findall(text):
+    for name, value in _GAUGE.findall(text):
         found[_NAMES[name]] = found.get(_NAMES[name], 0.0) + float(value)
     return found
 

@@ -1,8 +1,8 @@
 """The slope of a noisy series that may jump: Theil and Sen's median of slopes, with its confidence interval.
 
-A restarted process begins at another level, and that jump is no growth. So only points of one life are compared, and the
-lives are pooled: the seasonal Kendall slope of Hirsch, Slack and Smith (Water Resources Research 18, 1982), with lives
-for seasons. The interval is Sen's (JASA 63, 1968), from the variance of Kendall's S.
+A restarted process begins at another level, and that jump is no growth. So only points of one life are compared, and
+the lives are pooled: the seasonal Kendall slope of Hirsch, Slack and Smith (Water Resources Research 18, 1982), with
+lives for seasons. The interval is Sen's (JASA 63, 1968), from the variance of Kendall's S.
 """
 
 import math
