@@ -16,7 +16,17 @@ from tests.soak.run import Soak
 
 KILOBYTES_AN_ORDER = 4.0
 """Rows and indices of one order in all three databases take 1.8 KB (docs/scaling.md); its pages are not all full."""
-_PLOTTED = ("memory", "descriptors", "tasks", "latency p50", "latency p99", "outbox", "databases", "streams")
+_PLOTTED = (
+    "share of others",
+    "memory",
+    "descriptors",
+    "tasks",
+    "latency p50",
+    "latency p99",
+    "outbox",
+    "databases",
+    "streams",
+)
 
 
 def bars(soak: Soak) -> list[Bar]:

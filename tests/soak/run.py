@@ -82,7 +82,9 @@ class Soak:
     def window(self) -> Window:
         """What is judged."""
         without = [(start, end + RECOVERY_SECONDS) for start, end, _ in self.faults]
-        return Window(self.began, self.ended, self.wanted.warm_up, without, self.shared)
+        # an order's latency stands in the middle of its slice
+        shared = [(since - _LATENCY_SECONDS / 2, until + RECOVERY_SECONDS) for since, until in self.shared]
+        return Window(self.began, self.ended, self.wanted.warm_up, without, shared)
 
     @property
     def shared_share(self) -> float:
@@ -160,15 +162,15 @@ def _take(found: Soak, sampler: Sampler, customers: Customers) -> None:
 
 
 def _latencies(found: Soak, customers: Customers) -> Iterator[tuple[float, str, float]]:
-    """Percentiles of the orders sent in each quarter of a minute that counts from its beginning to its end."""
-    calm = found.window.alone()
+    """Percentiles of the orders sent in each quarter of a minute in which no fault is."""
+    window = found.window
     slices: dict[int, list[float]] = {}
     for order in customers.ended:
         if order.status in TAKEN:
             slices.setdefault(int((order.sent - found.began) // _LATENCY_SECONDS), []).append(order.seconds * 1000)
     for number, milliseconds in sorted(slices.items()):
         start = found.began + number * _LATENCY_SECONDS
-        if not calm.calm(start, start + _LATENCY_SECONDS):
+        if not window.calm(start, start + _LATENCY_SECONDS):
             continue
         for percent in (50, 99):
             yield start + _LATENCY_SECONDS / 2, f"latency p{percent}", percentile(milliseconds, percent)

@@ -71,9 +71,12 @@ class Sampler:
 
     def look(self) -> None:
         """One sample of everything."""
-        since = self._machine.read()
-        if since is not None:
-            self.shared.append((since, time.time()))
+        since, others, idle = self._machine.read()
+        at = time.time()
+        if others > _MUCH and idle < _LITTLE:
+            self.shared.append((since, at))
+        self.series.add("share of others", "machine", Point(at, others))
+        self.series.add("share idle", "machine", Point(at, idle))
         pids = {name: state.pid for name, state in self._stack.control.programs().items() if state.alive}
         scraped = {name: self._pool.submit(self._scrape, port) for name, port in self._ports.items() if name in pids}
         for name, pid in {**pids, _SUPERVISOR: self._stack.control.pid()}.items():
@@ -117,14 +120,13 @@ class Machine:
         self._stack = stack
         self._at, self._total, self._idle, self._own = self._now()
 
-    def read(self) -> float | None:
-        """The moment of the last reading when others have had much of the machine since; else None."""
-        at, total, idle, own = self._now()
-        since, passed = self._at, max(total - self._total, 1e-6)
-        others = (passed - (idle - self._idle) - sum(own[pid] - self._own.get(pid, 0.0) for pid in own)) / passed
-        little = (idle - self._idle) / passed < _LITTLE
-        self._at, self._total, self._idle, self._own = at, total, idle, own
-        return since if others > _MUCH and little else None
+    def read(self) -> tuple[float, float, float]:
+        """The moment of the last reading, and what share of the machine others have had since, and nobody."""
+        since, before, rested, spent = self._at, self._total, self._idle, self._own
+        self._at, self._total, self._idle, self._own = self._now()
+        passed, idle = max(self._total - before, 1e-6), self._idle - rested
+        own = sum(seconds - spent.get(pid, 0.0) for pid, seconds in self._own.items())
+        return since, (passed - idle - own) / passed, idle / passed
 
     def _now(self) -> tuple[float, float, float, dict[int, float]]:
         times = psutil.cpu_times()
