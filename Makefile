@@ -200,6 +200,11 @@ bench-faults: dev ## goodput, p99 and amplification under faults, beside the tut
 bench-growth: dev ## replicas, stored orders, connections, half an hour without broker: BENCH="--most 100000"
 	@$(PYTHON_) -m tests.bench.bench_growth $(BENCH)
 
+.PHONY: soak
+soak: dev ## does anything grow under 70 % load and mild faults? MINUTES=60, 5 in CI; RATE=20 SEED=1
+	@$(PYTHON_) -m tests.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) \
+		$(if $(filter command,$(firstword $(origin RATE))),--rate $(RATE)) $(SOAK)
+
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load
 	@$(PYTHON_) -m tests.bench.bench_start

@@ -51,14 +51,18 @@ class LocalStack:
     Args:
         settings: where everything is and how much of it.
         report: told of progress, one short line at a time.
+        owner: a process with whose end the stack ends, by itself; 0 for none. It counts when `up` starts the
+            supervisor: a stack that runs already keeps the owner that it has.
     """
 
-    def __init__(self, settings: LocalSettings, report: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self, settings: LocalSettings, report: Callable[[str], None] = lambda _line: None, *, owner: int = 0
+    ) -> None:
         self.settings = settings
         self.state = StateDirectory(settings.state)
         self._programs = programs(settings, self.state)
         self._by_name = {program.name: program for program in self._programs}
-        self._launcher = Launcher(settings, self.state, self._programs, report)
+        self._launcher = Launcher(settings, self.state, self._programs, report, owner)
         self._mesh = Mesh(settings, self.state, self._programs)
         self._monitoring = Monitoring(settings, self.state, self._programs, self._launcher, report)
 
