@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.types import ASGIApp
 
+from shared.chassis.connections import Door
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.migrations import SchemaBehind, SchemaUnknown, migrate
 from shared.chassis.settings import EX_CONFIG, ConfigurationError, DatabaseSettings, ServiceSettings
@@ -68,7 +69,7 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S], migrations:
         _wait_for_migrations(settings, migrations)
     traces = _configure_traces(settings, app)
     try:
-        server = _Server(app, settings.drain_seconds)
+        server = _Server(app, settings.drain_seconds, Door(app.state.chassis.metrics))
         app.state.chassis.faults.http.connections = server.server_state.connections
         sockets = _listen(settings)
         server.outlive_signals()
@@ -113,7 +114,7 @@ def _wait_for_migrations(settings: ServiceSettings, migrations: Path) -> None:
     except OSError as error:
         _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
     room = WaitingRoom(url, migrations, lambda: setattr(server, "should_exit", True))
-    server = _Server(room, settings.drain_seconds)
+    server = _Server(room, settings.drain_seconds, Door())
     server.outlive_signals()
     server.run(sockets)
     if room.failure:
@@ -138,12 +139,12 @@ def _configure_traces(settings: ServiceSettings, app: FastAPI) -> TracerProvider
 class _Server(uvicorn.Server):
     """uvicorn's server, with an end to its drain whatever hangs."""
 
-    def __init__(self, app: ASGIApp, drain_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, drain_seconds: float, door: Door) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=door.protocol(),
                 ws="none",
                 log_config=None,
                 access_log=False,
