@@ -114,6 +114,7 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
         try:
+            await chassis.database.verify()
             prepare = migrate if chassis.settings.migrate == "on" else require_migrated
             revision = await prepare(chassis.database, chassis.migrations)
             chassis.background.add("event-loop-lag", chassis.admission.watch_lag)

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.types import ASGIApp
 
 from shared.chassis.connections import Door
-from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.database import Database, DatabaseDamaged, DatabaseUnavailable
 from shared.chassis.migrations import SchemaBehind, SchemaUnknown, migrate
 from shared.chassis.settings import EX_CONFIG, ConfigurationError, DatabaseSettings, ServiceSettings
 from shared.chassis.waiting_room import WaitingRoom, is_migrated
@@ -86,6 +86,7 @@ def _migrate(settings_type: type[S], migrations: Path) -> NoReturn:
     async def apply(settings: DatabaseSettings) -> str:
         database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
         try:
+            await database.verify()
             return await migrate(database, migrations)
         finally:
             await database.close()
@@ -109,7 +110,7 @@ def _wait_for_migrations(settings: ServiceSettings, migrations: Path) -> None:
         if asyncio.run(is_migrated(url, migrations)):
             return
         sockets = _listen(settings)
-    except SchemaUnknown as failure:
+    except (SchemaUnknown, DatabaseDamaged) as failure:
         _explain(failure)
     except OSError as error:
         _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
@@ -189,7 +190,7 @@ class _Server(uvicorn.Server):
 
 
 def _explain(failure: Exception | None) -> NoReturn:
-    if isinstance(failure, ConfigurationError | ConfigError | SchemaUnknown):
+    if isinstance(failure, ConfigurationError | ConfigError | SchemaUnknown | DatabaseDamaged):
         _give_up(EX_CONFIG, f"cannot start: {failure}")
     if isinstance(failure, DatabaseUnavailable):
         _give_up(EX_TEMPFAIL, f"database unavailable: {failure}")
