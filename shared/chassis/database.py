@@ -244,11 +244,9 @@ class Database:
         """Look through an SQLite file for at most so long, before it is used. Raises `DatabaseDamaged`."""
         if not self.is_sqlite or not self.url.database:
             return
-        found = ""
+        found, longest = "", 1.5 * seconds  # SQLite before 3.42 does not stop in the middle of a large table
         with suppress(TimeoutError):
-            async with asyncio.timeout(
-                seconds * 1.5
-            ):  # SQLite before 3.42 does not stop in the middle of a large table
+            async with asyncio.timeout(longest):
                 found = await asyncio.to_thread(find_damage, Path(self.url.database), seconds)
         if found:
             raise self._damaged(found)

@@ -69,19 +69,18 @@ def test_a_damaged_file_is_found_and_left_as_it_is(damage: Callable[[Path], None
 def test_what_is_not_there_yet_or_cannot_be_looked_at_in_time_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "new.sqlite").touch()
     path = filled(tmp_path / "large.sqlite")
-    assert [find_damage(tmp_path / "none.sqlite"), find_damage(tmp_path / "new.sqlite"), find_damage(path, 0)] == [
-        ""
-    ] * 3
+    for name in ("none", "new"):
+        assert find_damage(tmp_path / f"{name}.sqlite") == ""
+    assert find_damage(path, 0) == ""
 
 
 def test_a_start_on_a_damaged_file_is_refused_with_file_reason_and_mending(start: Start, tmp_path: Path) -> None:
-    started = []
-    for damage in DAMAGES:
+    started = {}
+    for damage, migrate in ((overwritten, "on"), (emptied, "on"), (no_database, "off")):
         path = filled(tmp_path / f"{damage.__name__}.sqlite")
         damage(path)
-        for migrate in ("on", "off") if damage is no_database else ("on",):
-            started.append((path, start(DATABASE_URL=f"sqlite+aiosqlite:///{path}", MIGRATE=migrate)))
-    for path, service in started:
+        started[path] = start(DATABASE_URL=f"sqlite+aiosqlite:///{path}", MIGRATE=migrate)
+    for path, service in started.items():
         code, _, err = service.end()
         assert (code, err.count("\n")) == (78, 1), err
         for word in (str(path), "is damaged: ", "restore it from a backup"):
