@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, union_all, update
 from sqlalchemy.engine import Row
 
 from services.order import tables
@@ -18,13 +18,26 @@ from shared.chassis.database import Database
 from shared.chassis.inserts import insert_unless
 from shared.messaging import Outbox
 
+LONGEST_WAIT_MS = 30 * 60_000
+"""No order waits longer than that for recovery to look at it: a wait that seems longer was written by a clock that was
+wrong, and whoever sees it does not sit it out."""
+
+_CLOCKS_DIFFER_MS = 60_000
 _DETAIL_LENGTH = 200
 
 # made once: to make a statement, and to find its compiled form again, costs more than to run it
 _all = tables.orders.c
 _BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
 _BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
-_DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
+_DUE = (
+    # not one condition with OR: the database would sort all that is due instead of merging two ends of the index
+    union_all(
+        select(tables.orders).where(_all.due_at <= bindparam("now")),
+        select(tables.orders).where(_all.due_at > bindparam("farthest")),
+    )
+    .order_by("due_at")
+    .limit(bindparam("limit"))
+)
 _BEGIN = insert_unless(tables.orders, "idempotency_key")
 _UNFINISHED = (
     select(_all.state, func.count(), func.min(_all.created_at))
@@ -125,7 +138,7 @@ class Orders:
         ended: Callable[[State], None] = lambda _state: None,
         resumed: Callable[[State], None] = lambda _state: None,
     ) -> None:
-        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
+        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, _bounded(lease_ms)
         self._ended, self._resumed = ended, resumed
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
@@ -175,7 +188,7 @@ class Orders:
             raise IllegalTransition(f"{order.id}: {order.state} -> {state}")
         now = milliseconds(self._clock)
         changes |= {"state": state, "version": order.version + 1, "updated_at": now}
-        changes["due_at"] = None if state in FINAL else now + (self._lease_ms if wait_ms is None else wait_ms)
+        changes["due_at"] = None if state in FINAL else now + (self._lease_ms if wait_ms is None else _bounded(wait_ms))
         if state is not order.state:
             changes["tries"] = 0
         if state in FINAL:
@@ -206,7 +219,7 @@ class Orders:
     async def postpone(self, order: Order, wait_ms: int) -> Order:
         """Leave the order where it is and let recovery look at it after `wait_ms`. Raises `Superseded`."""
         now = milliseconds(self._clock)
-        changes = {"version": order.version + 1, "due_at": now + wait_ms, "tries": order.tries + 1}
+        changes = {"version": order.version + 1, "due_at": now + _bounded(wait_ms), "tries": order.tries + 1}
         await self._database.transact(lambda connection: _change(connection, order, changes))
         return _changed(order, changes)
 
@@ -244,13 +257,27 @@ class Orders:
 
     async def due(self, limit: int) -> list[Order]:
         """Unfinished orders that nobody works on any more, the longest waiting first."""
+        now = milliseconds(self._clock)
         async with self._database.read() as connection:
-            rows = await connection.execute(_DUE, {"now": milliseconds(self._clock), "limit": limit})
+            rows = await connection.execute(_DUE, {"now": now, "farthest": _farthest(now), "limit": limit})
             return [Order.of(row) for row in rows]
+
+    def is_due(self, order: Order) -> bool:
+        """Whether the order is one of `due`."""
+        now = milliseconds(self._clock)
+        return order.due_at is not None and not now < order.due_at <= _farthest(now)
 
     async def _one(self, query: Select[Any], **values: str) -> Order | None:
         row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
         return None if row is None else Order.of(row)
+
+
+def _bounded(wait_ms: int) -> int:
+    return min(wait_ms, LONGEST_WAIT_MS)
+
+
+def _farthest(now: int) -> int:
+    return now + LONGEST_WAIT_MS + _CLOCKS_DIFFER_MS
 
 
 def _change(connection: Connection, order: Order, changes: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class Service:
                 ask_again_ms=int(settings.ask_again_seconds * 1000),
                 patience_ms=int(settings.patience_seconds * 1000),
             )
-            self.placing = Placing(self.orders, self.checkout, self.inventory, self.sealer, self.clock)
+            self.placing = Placing(self.orders, self.checkout, self.inventory, self.sealer)
             self._add_background()
             await self.broker.start()
             app.state.service = self

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import asyncpg
 import orjson
+import structlog
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -22,7 +23,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from shared.chassis import sqlite_driver
-from shared.chassis.outage import DatabaseUnavailable, is_outage
+from shared.chassis.damage import CHECK_SECONDS, find_damage
+from shared.chassis.outage import DatabaseDamaged, DatabaseUnavailable, is_damage, is_outage
 from shared.telemetry.statements import trace_statements
 
 SQLITE_BUSY_SECONDS = 5.0
@@ -40,7 +42,11 @@ _JSON: dict[str, Any] = {
     "json_deserializer": orjson.loads,
 }
 
-__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseUnavailable", "spared"]
+_MEND = "restore it from a backup, or move it away to begin anew (docs/operations.md, A damaged database)"
+
+log = structlog.get_logger()
+
+__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseDamaged", "DatabaseUnavailable", "spared"]
 
 
 class Database:
@@ -54,6 +60,9 @@ class Database:
     All raise `DatabaseUnavailable` when there is no connection to be had in time, when the database is away, full or
     locked for too long, and when it has given up the transaction (deadlock): the same block may succeed later. What
     the block itself raises passes through untouched.
+
+    Once SQLite has found its file damaged, every block raises `DatabaseDamaged`, one of them, until the process ends:
+    what is written to such a file may spoil more of it.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Database:
         self._in_use = 0
         self._unused = asyncio.Event()
         self._closed = False
+        self._damage = ""
         self.statements = self.commits = 0  # since the start
         if self.is_sqlite:
             lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
@@ -119,7 +129,7 @@ class Database:
         return engine
 
     def _watch(self, engine: AsyncEngine) -> None:
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "handle_error", self._name_outage, retval=True)
         event.listen(engine.sync_engine, "before_cursor_execute", self._count_statement)
 
     def _count_statement(self, *_: Any) -> None:
@@ -155,7 +165,7 @@ class Database:
 
     async def _in_one_hop(self, engine: AsyncEngine, body: Callable[[Connection], T]) -> T:
         with self._noted():
-            with _connecting():
+            with self._connecting():
                 # the connection below the asynchronous one, which costs a task of its own
                 connection = await greenlet_spawn(engine.sync_engine.connect)
             try:
@@ -177,7 +187,7 @@ class Database:
                 yield connection
             return
         engine = create_async_engine(self.url, poolclass=NullPool, connect_args={"timeout": self._wait}, **_JSON)
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "handle_error", self._name_outage, retval=True)
         async with self._connected(engine) as connection, connection.begin():
             yield connection
 
@@ -185,7 +195,7 @@ class Database:
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with self._noted():
             async with AsyncExitStack() as stack:
-                with _connecting():
+                with self._connecting():
                     connection = await stack.enter_async_context(engine.connect())
                 yield connection
 
@@ -193,6 +203,8 @@ class Database:
     def _noted(self) -> Iterator[None]:
         if self._closed:
             raise DatabaseUnavailable("closed")
+        if self._damage:
+            raise DatabaseDamaged(self._damage)
         self._in_use += 1
         try:
             yield
@@ -200,6 +212,44 @@ class Database:
             self._in_use -= 1
             if not self._in_use:
                 self._unused.set()
+
+    @contextmanager
+    def _connecting(self) -> Iterator[None]:
+        try:
+            yield
+        except (PoolTimeout, OSError) as error:
+            raise DatabaseUnavailable(_reason(error)) from error
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            if is_damage(error):
+                raise self._damaged(_reason(error)) from error
+            if not is_outage(getattr(error, "orig", error)):
+                raise
+            raise DatabaseUnavailable(_reason(error)) from error
+
+    def _name_outage(self, context: ExceptionContext) -> BaseException | None:
+        error = context.original_exception
+        if not isinstance(error, Exception):  # a cancellation, which also costs the connection, stays what it is
+            return None
+        if is_damage(error):
+            return self._damaged(_reason(error))
+        return DatabaseUnavailable(_reason(error)) if context.is_disconnect or is_outage(error) else None
+
+    def _damaged(self, reason: str) -> DatabaseDamaged:
+        if not self._damage:
+            self._damage = f"the file {self.url.database} is damaged: {reason}; {_MEND}"
+            log.error("database damaged, nothing is read or written any more", reason=self._damage)
+        return DatabaseDamaged(self._damage)
+
+    async def verify(self, seconds: float = CHECK_SECONDS) -> None:
+        """Look through an SQLite file for at most so long, before it is used. Raises `DatabaseDamaged`."""
+        if not self.is_sqlite or not self.url.database:
+            return
+        found, longest = "", 1.5 * seconds  # SQLite before 3.42 does not stop in the middle of a large table
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                found = await asyncio.to_thread(find_damage, Path(self.url.database), seconds)
+        if found:
+            raise self._damaged(found)
 
     async def ping(self) -> None:
         """Answer a trivial query, or raise `DatabaseUnavailable`."""
@@ -238,25 +288,6 @@ class Database:
                 pass  # what still runs closes its connection itself, when it ends
         await self._writer.dispose()
         await self._reader.dispose()
-
-
-@contextmanager
-def _connecting() -> Iterator[None]:
-    try:
-        yield
-    except (PoolTimeout, OSError) as error:
-        raise DatabaseUnavailable(_reason(error)) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        if not is_outage(getattr(error, "orig", error)):
-            raise
-        raise DatabaseUnavailable(_reason(error)) from error
-
-
-def _name_outage(context: ExceptionContext) -> BaseException | None:
-    error = context.original_exception
-    if not isinstance(error, Exception):  # a cancellation, which also costs the connection, stays what it is
-        return None
-    return DatabaseUnavailable(_reason(error)) if context.is_disconnect or is_outage(error) else None
 
 
 def _replace_closed(connection: Any, _record: Any, _proxy: Any) -> None:
