@@ -223,12 +223,18 @@ class LocalStack:
     def restart(self, name: str) -> None:
         """Restart a program, or a service's running replicas one after the other, each ready before the next.
 
+        Those first that are not ready: whoever still serves goes on until another one does.
+
         Raises:
             StackError: no such program, or one did not come back.
         """
         with self.state.lock("restart"):
             self._require_running()
-            for program in self._named(name):
+            programs = self._named(name)
+            if len(programs) > 1:
+                ready = {each.name for each in self.status() if each.ready}
+                programs.sort(key=lambda program: program.name in ready)
+            for program in programs:
                 self._mesh.leave(program)
                 self._launcher.stop([program.name])
                 self._launcher.bring_up([program])
