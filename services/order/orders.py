@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, union_all, update
-from sqlalchemy.engine import Row
+from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.inserts import insert_unless
+from shared.chassis.prepared import Found, Prepared
 from shared.messaging import Outbox
 
 LONGEST_WAIT_MS = 30 * 60_000
@@ -25,10 +25,9 @@ wrong, and whoever sees it does not sit it out."""
 _CLOCKS_DIFFER_MS = 60_000
 _DETAIL_LENGTH = 200
 
-# made once: to make a statement, and to find its compiled form again, costs more than to run it
 _all = tables.orders.c
-_BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
-_BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
+_BY_ID = Prepared(select(tables.orders).where(_all.id == bindparam("id")))
+_BY_KEY = Prepared(select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key")))
 _DUE = (
     # not one condition with OR: the database would sort all that is due instead of merging two ends of the index
     union_all(
@@ -38,14 +37,16 @@ _DUE = (
     .order_by("due_at")
     .limit(bindparam("limit"))
 )
-_BEGIN = insert_unless(tables.orders, "idempotency_key")
+_BEGIN = Prepared(insert_unless(tables.orders, "idempotency_key"))
 _UNFINISHED = (
     select(_all.state, func.count(), func.min(_all.created_at))
     .where(_all.state.in_(sorted(set(State) - FINAL)))
     .group_by(_all.state)
 )
-_CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
-_ADD_STEP = insert(tables.steps)
+_CHANGE = Prepared(
+    update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
+)
+_ADD_STEP = Prepared(insert(tables.steps))
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
 
 
@@ -80,9 +81,9 @@ class Order:
         return self.state in FINAL
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "Order":
+    def of(cls, row: Found) -> "Order":
         """The order in a row of the table."""
-        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        values = row._asdict()
         values["state"] = State(values["state"])
         values["ending"] = State(values["ending"]) if values["ending"] else None
         values["charge_begun"] = bool(values["charge_begun"])
@@ -161,9 +162,9 @@ class Orders:
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
         def begin(connection: Connection) -> bool:
-            if connection.execute(_BEGIN, values).one_or_none() is None:
+            if _BEGIN.run(connection, values).one_or_none() is None:
                 return False
-            connection.execute(_ADD_STEP, step)
+            _ADD_STEP.run(connection, step)
             return True
 
         if not await self._database.transact(begin):
@@ -197,7 +198,7 @@ class Orders:
 
         def write_down(connection: Connection) -> None:
             _change(connection, order, changes)
-            connection.execute(_ADD_STEP, step)
+            _ADD_STEP.run(connection, step)
             if message is not None:
                 self._outbox.add(connection, message.subject, message.body, message_id=message.message_id)
 
@@ -267,8 +268,8 @@ class Orders:
         now = milliseconds(self._clock)
         return order.due_at is not None and not now < order.due_at <= _farthest(now)
 
-    async def _one(self, query: Select[Any], **values: str) -> Order | None:
-        row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
+    async def _one(self, query: Prepared, **values: str) -> Order | None:
+        row = await self._database.query(lambda connection: query.run(connection, values).one_or_none())
         return None if row is None else Order.of(row)
 
 
@@ -282,7 +283,7 @@ def _farthest(now: int) -> int:
 
 def _change(connection: Connection, order: Order, changes: Mapping[str, Any]) -> None:
     fence = {"order_id": order.id, "known_version": order.version}
-    if connection.execute(_CHANGE, {**changes, **fence}).rowcount != 1:
+    if _CHANGE.run(connection, {**changes, **fence}).rowcount != 1:
         raise Superseded(order.id)
 
 

@@ -80,11 +80,10 @@ def called_by(issuer: str) -> Callable[..., Awaitable[None]]:
     """A dependency that lets through only calls with a valid token of the service `issuer` for this service."""
 
     # async, though nothing is awaited: FastAPI sends other functions to a thread, at ten times the cost
-    async def check(
-        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> None:
+    async def check(request: Request) -> None:
         verifier = _verifier(request, issuer)
-        token = _bearer(authorization)
+        # not as a parameter: its model would be looked up and validated for every call
+        token = _bearer(request.headers.get("authorization"))
         try:
             verifier.verify(token)
         except (jwt.PyJWTError, ValueError, RecursionError):  # the header of a token is JSON by anybody

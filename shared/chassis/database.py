@@ -6,7 +6,14 @@ write lock fairly, in memory, instead of polling the file for it, and only other
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,10 +27,10 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
-from sqlalchemy.util import greenlet_spawn
 
 from shared.chassis import sqlite_driver
 from shared.chassis.damage import CHECK_SECONDS, find_damage
+from shared.chassis.handing_on import HandingOn
 from shared.chassis.outage import DatabaseDamaged, DatabaseUnavailable, is_damage, is_outage
 from shared.telemetry.statements import trace_statements
 
@@ -78,6 +85,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._wait = wait_seconds
+        self._short: dict[AsyncEngine, HandingOn] = {}
         self._in_use = 0
         self._unused = asyncio.Event()
         self._closed = False
@@ -88,6 +96,8 @@ class Database:
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
             self._writer = self._sqlite(1, busy_seconds, lasting, begin="IMMEDIATE")
             self._reader = self._sqlite(readers, busy_seconds, (*lasting, "query_only=ON"), begin=None)
+            sizes = ((self._writer, 1), (self._reader, readers))
+            self._short = {engine: HandingOn(engine.sync_engine, size, wait_seconds) for engine, size in sizes}
         else:
             self._writer = self._postgres(writers)
             read_only = {"default_transaction_read_only": "on"}
@@ -165,13 +175,10 @@ class Database:
 
     async def _in_one_hop(self, engine: AsyncEngine, body: Callable[[Connection], T]) -> T:
         with self._noted():
-            with self._connecting():
-                # the connection below the asynchronous one, which costs a task of its own
-                connection = await greenlet_spawn(engine.sync_engine.connect)
-            try:
+            async with AsyncExitStack() as stack:
+                with self._connecting():
+                    connection = await stack.enter_async_context(self._short[engine].connection())
                 return await sqlite_driver.in_one_hop(connection, body)
-            finally:
-                connection.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -195,7 +202,7 @@ class Database:
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with self._noted():
             async with AsyncExitStack() as stack:
-                with self._connecting():
+                with self._connecting(), short.claimed() if (short := self._short.get(engine)) else nullcontext():
                     connection = await stack.enter_async_context(engine.connect())
                 yield connection
 
@@ -271,10 +278,12 @@ class Database:
 
     def pools(self) -> dict[str, tuple[int, int]]:
         """Connections in use and at most, for each pool."""
-        return {
-            name: (engine.sync_engine.pool.checkedout(), engine.sync_engine.pool.size())  # type: ignore[attr-defined]
-            for name, engine in (("write", self._writer), ("read", self._reader))
-        }
+        found = {}
+        for name, engine in (("write", self._writer), ("read", self._reader)):
+            pool: Any = engine.sync_engine.pool
+            idle = self._short[engine].idle if self._short else 0
+            found[name] = pool.checkedout() - idle, pool.size()
+        return found
 
     async def close(self) -> None:
         """Take no more work, let what was cancelled roll back for a moment, and close every connection."""
@@ -286,6 +295,8 @@ class Database:
                     await self._unused.wait()
             except TimeoutError:
                 pass  # what still runs closes its connection itself, when it ends
+        for short in self._short.values():
+            short.let_go()
         await self._writer.dispose()
         await self._reader.dispose()
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.chassis.clock import Clock, SystemClock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.inserts import insert_unless
+from shared.chassis.prepared import Prepared
 from shared.messaging import tracing, wire
 from shared.messaging.broker import Broker
 from shared.messaging.link import BrokerUnavailable
@@ -78,7 +79,7 @@ class Outbox:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database, self._table, self._broker = database, table, broker
-        self._add = insert_unless(table, "message_id", columns=_MESSAGE)
+        self._add = Prepared(insert_unless(table, "message_id", columns=_MESSAGE))
         self._clock = clock or SystemClock()
         self._batch = batch
         self._poll_seconds = poll_seconds
@@ -113,7 +114,7 @@ class Outbox:
             "claimed_until": 0,
             "attempts": 0,
         }
-        connection.execute(self._add, message)
+        self._add.run(connection, message)
 
     def notify(self) -> None:
         """Wake the relay."""

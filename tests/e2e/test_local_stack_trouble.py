@@ -59,7 +59,7 @@ def test_a_taken_port_stops_up_before_anything_is_started(tmp_path: Path) -> Non
 
 
 def test_of_two_starts_in_one_folder_the_second_is_refused_naming_the_first_which_goes_on(tmp_path: Path) -> None:
-    stack = LocalStack(settings_for(tmp_path / ".local", service_command=STANDIN))
+    stack = own_stack(tmp_path / ".local", service_command=STANDIN)
     given = {f"{PREFIX}{key.upper()}": str(value) for key, value in stack.settings.model_dump().items()}
 
     def up() -> subprocess.Popen[str]:
