@@ -65,4 +65,5 @@ class PageSettings(ServiceSettings):
     def hosts(self) -> frozenset[str]:
         """Names that a request may call this host by."""
         given = (name.strip().lower() for name in self.allowed_hosts.split(","))
-        return frozenset({"localhost", "127.0.0.1", "[::1]", *(name for name in given if name)})
+        named = (f"[{name}]" if ":" in name else name for name in given if name)
+        return frozenset({"localhost", "127.0.0.1", "[::1]", *named})
