@@ -244,12 +244,8 @@ def test_the_edge_lets_in_only_what_the_code_answers_without_a_token(
                     ), (service, method, pattern)
     assert ("POST", "/process") not in open_routes["payment"]
     assert grants_of("edge", "payment") == []
-    assert all(
-        not path.startswith("/admin")
-        for service in SERVICES
-        for each in grants_of("edge", service)
-        for path in each.paths
-    )
+    paths = [path for service in SERVICES for each in grants_of("edge", service) for path in each.paths]
+    assert not [path for path in paths if path.startswith("/admin")]
 
 
 def open_operations(app: FastAPI) -> set[tuple[str, str]]:
