@@ -237,9 +237,8 @@ class Checks:
         for thrown in (True, False):
             told = self._page("PUT", "/deeds/kill-switch", json={"thrown": thrown})
             _want(told.status_code == 200 and told.json()["kill_switch"] is thrown, f"{told.status_code} {told.text}")
-        return (
-            f"mode approve, {len(self._shown('remediation')['approvals'])} questions, kill switch thrown and taken back"
-        )
+        waiting = len(self._shown("remediation")["approvals"])
+        return f"mode approve, {waiting} questions, kill switch thrown and taken back"
 
     def page_commands(self) -> str:
         """Experiments and the auditor are not in its image."""
