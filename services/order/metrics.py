@@ -29,6 +29,14 @@ class OrderMetrics:
         )
         for state in sorted(FINAL):
             self._ended.labels(state)  # from the start at 0: the first one of its kind is an increase, too
+        self._resumed = Counter(
+            "orders_resumed_total",
+            "Orders taken over by recovery, or by a repeat of their request, by the state they were in",
+            ["state"],
+            registry=registry,
+        )
+        for state in _UNFINISHED:
+            self._resumed.labels(state)
         self._unfinished = Gauge("orders_unfinished", "Orders under way now, by state", ["state"], registry=registry)
         self._queued = Gauge("queued_payments", "Orders that wait for their queued payment", registry=registry)
         self._oldest = Gauge(
@@ -38,6 +46,10 @@ class OrderMetrics:
     def ended(self, state: State) -> None:
         """An order came to this final state. A confirmed order that is cancelled later counts once more."""
         self._ended.labels(state).inc()
+
+    def resumed(self, state: State) -> None:
+        """An order in this state was taken over from whoever worked on it."""
+        self._resumed.labels(state).inc()
 
     async def watch(self, orders: Orders) -> None:
         """Keep the gauges fresh, for ever."""

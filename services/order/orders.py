@@ -112,6 +112,7 @@ class Orders:
 
     lease_ms: how long whoever takes an order has it for itself before recovery may take it over
     ended: told of each order that comes to a final state, once that is committed
+    resumed: told of the state of each order that is taken over, once that is committed
     """
 
     def __init__(
@@ -122,9 +123,10 @@ class Orders:
         *,
         lease_ms: int = 8_000,
         ended: Callable[[State], None] = lambda _state: None,
+        resumed: Callable[[State], None] = lambda _state: None,
     ) -> None:
         self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
-        self._ended = ended
+        self._ended, self._resumed = ended, resumed
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
         """Write a new order down in RESERVING; None when its idempotency key is taken."""
@@ -198,6 +200,7 @@ class Orders:
         now = milliseconds(self._clock)
         changes = {"version": order.version + 1, "due_at": now + self._lease_ms}
         await self._database.transact(lambda connection: _change(connection, order, changes))
+        self._resumed(order.state)
         return _changed(order, changes)
 
     async def postpone(self, order: Order, wait_ms: int) -> Order:

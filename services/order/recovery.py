@@ -4,11 +4,10 @@ import asyncio
 
 import structlog
 from opentelemetry import trace
-from prometheus_client import CollectorRegistry, Counter
 
 from services.order.checkout import Checkout
 from services.order.orders import Order, Orders, Superseded
-from services.order.states import FINAL, State
+from services.order.states import State
 from shared.telemetry import operation
 
 _INTERVAL_SECONDS = 0.5
@@ -22,18 +21,9 @@ tracer = trace.get_tracer("holdfast.order")
 class Recovery:
     """Looks for orders whose time has come, and drives them on. Any number of replicas may do so at once."""
 
-    def __init__(self, orders: Orders, checkout: Checkout, metrics: CollectorRegistry) -> None:
+    def __init__(self, orders: Orders, checkout: Checkout) -> None:
         self._orders, self._checkout = orders, checkout
         self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._resumed = Counter(
-            "orders_resumed_total",
-            "Orders taken over by recovery, by the state they were in",
-            ["state"],
-            registry=metrics,
-        )
-        for state in State:
-            if state not in FINAL:
-                self._resumed.labels(state)
 
     async def run(self) -> None:
         """Recover for ever."""
@@ -62,7 +52,6 @@ class Recovery:
 
     async def _go_on(self, order: Order) -> None:
         claimed = await self._orders.claim(order)
-        self._resumed.labels(order.state).inc()
         with operation(tracer, "resumeOrder", parent=order.traceparent) as span:
             span.set_attributes({"order.id": order.id, "order.state": order.state})
             if claimed.state is State.PENDING_PAYMENT:

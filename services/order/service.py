@@ -68,7 +68,14 @@ class Service:
         self.metrics = OrderMetrics(chassis.metrics)
         self.calls = CallMetrics(chassis.metrics)
         lease_ms = int(settings.lease_seconds * 1000)
-        self.orders = Orders(chassis.database, self.outbox, self.clock, lease_ms=lease_ms, ended=self.metrics.ended)
+        self.orders = Orders(
+            chassis.database,
+            self.outbox,
+            self.clock,
+            lease_ms=lease_ms,
+            ended=self.metrics.ended,
+            resumed=self.metrics.resumed,
+        )
         self.tracer = trace.get_tracer("holdfast.order")
 
     @asynccontextmanager
@@ -105,7 +112,7 @@ class Service:
 
     def _add_background(self) -> None:
         background = self.chassis.background
-        background.add("recovery", Recovery(self.orders, self.checkout, self.chassis.metrics).run)
+        background.add("recovery", Recovery(self.orders, self.checkout).run)
         background.add("outbox-relay", self.outbox.run)
         background.add(
             "resilience-reload", ConfigWatcher(self.registry, interval=self.settings.resilience_reload_seconds).run

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 
 from services.order.metrics import OrderMetrics
 from services.order.orders import _UNFINISHED
-from tests.integration.order.partners import Fuse
+from tests.integration.order.partners import Fuse, Killed
 from tests.integration.order.world import World
 
 
@@ -18,7 +18,11 @@ class Measured:
     def __init__(self, world: World) -> None:
         self.world, self.registry = world, CollectorRegistry()
         self.metrics = OrderMetrics(self.registry)
-        world.orders._ended = self.metrics.ended
+        self.attach()
+
+    def attach(self) -> None:
+        """Count for the process that runs now."""
+        self.world.orders._ended, self.world.orders._resumed = self.metrics.ended, self.metrics.resumed
 
     async def value(self, name: str, **labels: str) -> float | None:
         await self.metrics.refresh(self.world.orders)
@@ -56,6 +60,20 @@ async def test_a_queued_payment_is_counted_and_grows_old_until_it_settles(measur
     assert await measured.value("queued_payments") == 0
     assert await measured.value("queued_payments_oldest_seconds") == 0
     assert await measured.value("orders_ended_total", state="CONFIRMED") == 2
+
+
+async def test_an_order_taken_over_by_a_repeat_of_its_request_counts_as_resumed(measured: Measured) -> None:
+    world = measured.world
+    await world.start(Fuse(8))
+    with pytest.raises(Killed):
+        await world.place()
+    await world.start()
+    measured.attach()
+    stuck = (await world.orders.page(None, None, 1))[0].state
+    assert await measured.value("orders_resumed_total", state=stuck) == 0
+    world.clock.seconds += 30
+    await world.place()
+    assert await measured.value("orders_resumed_total", state=stuck) == 1
 
 
 async def test_the_gauges_do_not_read_the_orders_that_are_final(measured: Measured) -> None:

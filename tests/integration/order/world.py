@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from nacl.public import PrivateKey
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from services.order import tables
@@ -76,7 +75,7 @@ class World:
             patience_ms=600_000,
         )
         self.placing = Placing(self.orders, self.checkout, self.inventory, CardSealer(SEALING_KEY), self.clock)
-        self.recovery = Recovery(self.orders, self.checkout, CollectorRegistry())
+        self.recovery = Recovery(self.orders, self.checkout)
 
     async def wipe(self) -> None:
         """Forget every order, for the next world on the same database."""
