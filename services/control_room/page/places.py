@@ -42,6 +42,6 @@ PLACES: dict[Where, Place] = {
         experiments="kubectl create -f chaos/mesh/experiments/payment-down.yaml",
         audit="python -m infra.audit, with ORDER_DATABASE_URL and the others leading to the databases",
         faults="kubectl create -f chaos/mesh/experiments/payment-down.yaml",
-        login="kubectl -n holdfast get secret operator -o jsonpath='{.data.admin_token}' | base64 -d",
+        login="kubectl -n holdfast get secret operator -o go-template='{{.data.admin_token | base64decode}}'",
     ),
 }
