@@ -55,7 +55,9 @@ def test_a_pod_has_an_account_of_its_own_without_a_token_and_no_foreign_variable
         spec = pod(workload)
         assert spec["serviceAccountName"] != "default"
         assert spec["enableServiceLinks"] is False
-        if workload["metadata"]["name"] != "edge":  # the proxy asks the control plane for its certificate with it
+        if workload["metadata"]["name"] == "remediation":  # what it may with it: the test of the actuator
+            assert spec["automountServiceAccountToken"] is True
+        elif workload["metadata"]["name"] != "edge":  # the proxy asks the control plane for its certificate with it
             assert spec["automountServiceAccountToken"] is False
 
 
