@@ -106,7 +106,7 @@ gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="
 chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
 	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
 
-chaos-stop: packages ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
+chaos-stop: $(if $(filter kubernetes,$(CHAOS_TARGET)),chaos-packages,packages) ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
 	@$(PYTHON_) -m chaos stop $(CHAOS)
 
 .PHONY: remediate remediate-stop
