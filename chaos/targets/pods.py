@@ -117,14 +117,12 @@ class Names:
 
     def state(self, each: Pod) -> str:
         """running, starting or down. A pod whose image was swapped (pod-failure) runs, but nothing of ours in it."""
-        first = self.images.setdefault(each.uid, each.image)
-        if each.leaving or each.image != first:
+        if each.leaving or each.image != self.images.get(each.uid, each.image):
             return "down"
         if not each.lives:
             return "down" if each.restarts else "starting"
         return "running" if each.served else "starting"
 
-    def forget(self, here: Iterable[Pod]) -> None:
-        """Keep only what is known of pods that there are."""
-        known = {each.uid for each in here}
-        self.images = {uid: image for uid, image in self.images.items() if uid in known}
+    def remember(self, here: Iterable[Pod]) -> None:
+        """Keep what is known of pods that there are, and of new ones their image."""
+        self.images = {each.uid: self.images.get(each.uid, each.image) for each in here}

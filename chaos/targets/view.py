@@ -65,7 +65,7 @@ class View:
             owner = next((owner for owner in found if owner.owns(each["metadata"].get("labels", {}))), None)
             if owner is not None:
                 seen.append(pods.pod(each, owner))
-        self.names.forget(seen)
+        self.names.remember(seen)
         places: dict[str, tuple[Workload, Sequence[Pod]]] = {}
         for owner in found:
             own = [each for each in seen if each.workload == owner.name]

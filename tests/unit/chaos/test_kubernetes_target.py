@@ -61,7 +61,7 @@ def asked(platform: Platform) -> Iterator[list[tuple[str, str, str]]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     for owner in (*platform.sizes, "nats"):
-        platform.ports |= {pod: ("127.0.0.1", server.server_address[1]) for pod in platform.pods_of(owner)}
+        platform.ports |= dict.fromkeys(platform.pods_of(owner), ("127.0.0.1", server.server_address[1]))
     yield seen
     server.shutdown()
     server.server_close()
