@@ -47,7 +47,8 @@ class Platform:
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)
     secret: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, Any, str]] = field(default_factory=list)
-    used: set[tuple[str, str, str]] = field(default_factory=set)
+    used: set[tuple[str, str]] = field(default_factory=set)
+    exercised: set[tuple[str, str, str]] = field(default_factory=set)
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     unready: set[str] = field(default_factory=set)
@@ -112,7 +113,7 @@ class ChaosHandler(Handler):
             for each in rule["verbs"]
         }  # fmt: skip
         if wanted <= granted:
-            self.cluster.used |= {(namespace, resource, each) for each in wanted}
+            self.cluster.exercised |= {(namespace, resource, each) for each in wanted}
             self.namespace = namespace
         return wanted <= granted
 

@@ -98,14 +98,14 @@ def test_scaling_patches_spec_replicas_of_the_version_that_was_read(target: Kube
     assert len(platform.writes()) == 1
 
 
-def test_an_autoscaler_that_wins_is_said_to_have_won(target: Kubernetes, platform: Platform) -> None:
+def test_a_conflict_is_read_again_before_the_number_is_set(target: Kubernetes, platform: Platform) -> None:
     def autoscaler(platform: Platform) -> None:
         platform.version += 1
         platform.sizes["order"] = 5
         platform.interfere = None
 
     platform.interfere = autoscaler
-    target.scale("order", 3)  # a conflict is read again, and what is asked for is set
+    target.scale("order", 3)
     assert platform.sizes["order"] == 3
 
 
@@ -245,4 +245,4 @@ def test_the_rights_that_are_shipped_are_those_that_are_used(url: str, platform:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert platform.used == shipped
+    assert platform.exercised == shipped
