@@ -1,11 +1,14 @@
 """Experiments in a cluster, through the official client: what is asked for, by which rights, how each refusal ends."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from kubernetes import client
 
@@ -246,3 +249,25 @@ def test_the_rights_that_are_shipped_are_those_that_are_used(url: str, platform:
         for verb in rule["verbs"]
     }
     assert platform.exercised == shipped
+
+
+HOLDS = """
+import sys
+from tests.unit.chaos.test_kubernetes_target import connected
+print(connected(sys.argv[1]).addresses.edge, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_runner_that_is_killed_leaves_no_forward(url: str, asked: list[Any]) -> None:
+    runner = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert runner.stdout is not None
+    edge = runner.stdout.readline().strip()
+    assert httpx.get(edge, timeout=20, trust_env=False).status_code == 200
+    assert psutil.Process(runner.pid).children() == []
+    runner.kill()
+    runner.communicate(timeout=20)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(edge, timeout=20, trust_env=False)
