@@ -48,7 +48,8 @@ def run(name: str, target: Target, choices: Choices, *, folder: Path = definitio
     experiment = definition.load(name, folder)
     defined = _chosen(definition.of(experiment), choices)
     if target.name not in defined.targets:
-        raise BadExperiment(f"{name} does not run on {target.name}, only on {', '.join(defined.targets)}.")
+        reason = next((why for place, why in defined.not_on.items() if place == target.name), "")
+        raise BadExperiment(f"{name} does not run on {target.name}: {reason}.")
     run_id = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     under_way = Session(defined, target, target.runs / run_id, run=run_id, seed=choices.seed)
     session.begin(under_way)

@@ -1,10 +1,10 @@
-"""The places where experiments run, chosen by `CHAOS_TARGET`: local (default) or compose."""
+"""The places where experiments run, chosen by `CHAOS_TARGET`: local (default), compose or kubernetes."""
 
 import os
 
 from chaos.targets.target import Target, TargetError
 
-PLACES = ("local", "compose")
+PLACES = ("local", "compose", "kubernetes")
 
 
 def chosen(name: str | None = None) -> Target:
@@ -23,4 +23,8 @@ def chosen(name: str | None = None) -> Target:
         from chaos.targets.compose import Compose
 
         return Compose()
+    if name == "kubernetes":
+        from chaos.targets.kubernetes import Kubernetes
+
+        return Kubernetes()
     raise TargetError(f"CHAOS_TARGET={name}: there are {', '.join(PLACES)}.")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from sqlalchemy.engine import make_url
 
 from infra.local import nats
 from infra.local import secrets as local
@@ -58,8 +59,18 @@ def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
         "cluster.conf": _cluster(chance.token_urlsafe(32)),
     }
     made["postgres"] = passwords
-    made["operator"] = {"admin_token": made["order"]["admin_token"], "nats_password": broker[local.OPERATOR]}
+    made["operator"] = {
+        "admin_token": made["order"]["admin_token"],
+        "nats_password": broker[local.OPERATOR],
+        # in a role that reads and no more
+        **{f"{each}_database_url": _auditors(made[each]["database_url"], passwords) for each in MODULES},
+    }
     return made
+
+
+def _auditors(url: str, passwords: Mapping[str, str]) -> str:
+    address = make_url(url).set(username="auditor", password=passwords["auditor_password"])
+    return address.render_as_string(hide_password=False)
 
 
 def _cluster(password: str) -> str:
