@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Persistence:
     """A warning begins when `k` of the last `n` minutes are over the threshold, and ends when all are under half."""
 
-    k: int = 3
-    n: int = 5
+    k: int = 4
+    n: int = 8
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.n:

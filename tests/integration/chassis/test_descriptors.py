@@ -7,6 +7,7 @@ import resource
 import select
 import socket
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -52,8 +53,10 @@ def cut(connection: socket.socket) -> bool:
     return True
 
 
-def highest_descriptor(service: Service) -> int:
-    return max(int(path.name) for path in Path(f"/proc/{service.process.pid}/fd").iterdir())
+def lowest_free(service: Service) -> int:
+    """The number that its next descriptor gets: as a limit it leaves none, wherever the gaps are."""
+    taken = {int(path.name) for path in Path(f"/proc/{service.process.pid}/fd").iterdir()}
+    return next(number for number in count() if number not in taken)
 
 
 def test_connections_beyond_the_limit_are_told_and_those_within_it_are_served(start: Start) -> None:
@@ -86,7 +89,7 @@ def test_without_a_single_descriptor_it_says_so_burns_no_processor_and_serves_ag
     service = start().wait_ready()
     process = psutil.Process(service.process.pid)
     with regular(service) as early, contextlib.ExitStack() as crowd:
-        with limited(service, highest_descriptor(service) + 1):
+        with limited(service, lowest_free(service)):
             late = [
                 crowd.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
                 for _ in range(20)
