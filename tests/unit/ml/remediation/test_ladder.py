@@ -61,7 +61,7 @@ class Leak:
                 platform.approvals.answer(question.id, yes=True, by="the operator")
 
 
-@pytest.mark.parametrize(("policy", "minutes"), [(TRIAL, [22, 29]), (SHIPPED, [22, 34])], ids=["trial", "shipped"])
+@pytest.mark.parametrize(("policy", "minutes"), [(TRIAL, [23, 30]), (SHIPPED, [23, 35])], ids=["trial", "shipped"])
 async def test_a_leak_is_warned_of_scaled_out_restarted_and_cured_before_users_see_it(
     make: Callable[..., Platform], policy: dict[str, Any], minutes: list[int]
 ) -> None:
