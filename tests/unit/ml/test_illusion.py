@@ -16,6 +16,6 @@ def test_a_random_split_makes_the_tutorials_forest_look_far_better_than_the_orde
     recorded: list[Series],
 ) -> None:
     found = illusion(recorded, 1.0, seed=7)
-    # of 24 stretches: 0.81 against 0.61, where 0.06 to 0.1 is what a coin scores
+    # of 24 stretches: 0.81 against 0.61
     assert found["random split"] > found["in the order of time"] + 0.15
     assert found["in the order of time"] > found["base rate"]
