@@ -39,7 +39,10 @@ def show(_chosen: argparse.Namespace) -> int:
     """List the scenarios."""
     width = max(len(name) for name in definition.names())
     for name in definition.names():
-        sys.stdout.write(f"{name:{width}}  {definition.load(name)['title']}\n")
+        experiment = definition.load(name)
+        sys.stdout.write(f"{name:{width}}  {experiment['title']}\n")
+        for place, reason in definition.of(experiment).not_on.items():
+            sys.stdout.write(f"{'':{width}}  not on {place}: {reason}\n")
     sys.stdout.write("\nmake chaos SCENARIO=NAME, make gameday, make chaos-stop. What each teaches: docs/chaos.md\n")
     return 0
 
@@ -91,11 +94,16 @@ def compare(chosen: argparse.Namespace) -> int:
 def gameday(chosen: argparse.Namespace) -> int:
     """Run several scenarios, one after the other, each in a process of its own; the worst of their exit codes."""
     scenarios = chosen.scenarios or plan.GAMEDAY
+    here = targets.place(chosen.target)
+    reasons = {scenario: definition.why_not(scenario, here) for scenario in scenarios}
     worst, lines = 0, []
     for scenario in scenarios:
+        if reason := reasons[scenario]:
+            sys.stdout.write(f"{'-':>5}    not on {here}  {scenario}: {reason}\n")
+            continue
         began = time.monotonic()
         words = [sys.executable, "-m", "chaos", "run", scenario, "--seed", str(chosen.seed)]
-        words += ["--target", chosen.target] if chosen.target else []
+        words += ["--target", here]
         words += ["--fault-seconds", f"{chosen.fault_seconds:g}"] if chosen.fault_seconds else []
         done = subprocess.run(  # noqa: S603 - ourselves
             words, stdout=subprocess.PIPE, text=True, timeout=_LONGEST_SECONDS, check=False
@@ -160,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=(does.__doc__ or "").splitlines()[0], description=does.__doc__)
         added.set_defaults(command=does)
-        added.add_argument("--target", choices=targets.PLACES, help="where; default $CHAOS_TARGET, then local")
+        added.add_argument("--target", choices=targets.PLACES, help="where; default $CHAOS_TARGET, then what runs")
         return added
 
     def choices(added: argparse.ArgumentParser) -> None:
