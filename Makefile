@@ -144,6 +144,22 @@ lint: dev ## ruff and the import rules
 types: dev ## mypy --strict
 	@.venv/bin/mypy
 
+.PHONY: sbom licences vulnerabilities secrets locks
+sbom: dev ## CycloneDX documents of what the locks install, into .local/sbom: LOCKS="runtime local"
+	@$(PYTHON_) -m infra.supply sbom $(LOCKS)
+
+licences: dev ## docs/licences.md, from what each locked package says of itself; fails on what may not be used
+	@$(PYTHON_) -m infra.supply licences
+
+vulnerabilities: dev ## what is known against any locked package (asks the package index; exit code 69: it told nothing)
+	@$(PYTHON_) -m infra.supply vulnerabilities
+
+secrets: dev ## whether a file of the tree holds something that looks like a key, a token or a password
+	@$(PYTHON_) -m infra.supply secrets
+
+locks: dev ## compile requirements/*.lock anew from pyproject.toml: UPGRADE=1 for the newest versions that fit
+	@$(PYTHON_) -m infra.supply relock $(if $(UPGRADE),--upgrade)
+
 .PHONY: rules
 rules: dev ## recording rules and alerts from infra/prometheus/slo.yaml and symptoms.yaml
 	@$(PYTHON_) -m infra.prometheus.generate
@@ -183,6 +199,11 @@ bench-faults: dev ## goodput, p99 and amplification under faults, beside the tut
 
 bench-growth: dev ## replicas, stored orders, connections, half an hour without broker: BENCH="--most 100000"
 	@$(PYTHON_) -m tests.bench.bench_growth $(BENCH)
+
+.PHONY: soak
+soak: dev ## does anything grow under 70 % load and mild faults? MINUTES=60, 5 in CI; RATE=20 SEED=1
+	@$(PYTHON_) -m tests.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) \
+		$(if $(filter command,$(firstword $(origin RATE))),--rate $(RATE)) $(SOAK)
 
 .PHONY: bench-start
 bench-start: dev ## time of make up, cold and warm, and memory after a load

@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # `make up PORT=9080`, then `make status`: what runs is asked by the settings that it was started with.
         fresh = run is up or (run is restart and not chosen.name)
-        return run(LocalStack(sources.load() if fresh else in_force(), show.progress), chosen)
+        owner = getattr(chosen, "owner", 0)
+        return run(LocalStack(sources.load() if fresh else in_force(), show.progress, owner=owner), chosen)
     except SettingsError as error:
         show.failure(error)
         return EX_CONFIG
@@ -154,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("up", up)
+    starter = command("up", up)
+    starter.add_argument("--owner", type=int, default=0, metavar="PID", help="end the stack when that process ends")
     command("down", down)
     command("status", status).add_argument("--json", action="store_true", help="for programs")
     reader = command("logs", read_logs)

@@ -63,10 +63,15 @@ def settings_for(directory: Path, **overrides: Any) -> LocalSettings:
     raise StackError(f"No {count} free ports in a row were found.")
 
 
+def own_stack(directory: Path, **overrides: Any) -> LocalStack:
+    """A stack with `settings_for` these, not up; once it is, it ends with this process, even if that is killed."""
+    return LocalStack(settings_for(directory, **overrides), owner=os.getpid())
+
+
 @contextlib.contextmanager
 def running_stack(directory: Path, **overrides: Any) -> Iterator[LocalStack]:
-    """A stack that is up inside the block and leaves nothing behind."""
-    stack = LocalStack(settings_for(directory, **overrides))
+    """A stack that is up inside the block and leaves nothing behind, also when this process is killed in it."""
+    stack = own_stack(directory, **overrides)
     try:
         stack.up()
         yield stack

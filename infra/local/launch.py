@@ -13,6 +13,7 @@ from infra.local import (
     envoy,
     health,
     nats,
+    owner,
     policy,
     ports,
     postgres,
@@ -38,12 +39,18 @@ class Launcher:
     """Brings programs of one stack up and down; holds no state of its own."""
 
     def __init__(
-        self, settings: LocalSettings, state: StateDirectory, programs: list[Program], report: Callable[[str], None]
+        self,
+        settings: LocalSettings,
+        state: StateDirectory,
+        programs: list[Program],
+        report: Callable[[str], None],
+        owner: int = 0,
     ) -> None:
         self._settings = settings
         self._state = state
         self._programs = programs
         self._report = report
+        self._owner = owner
 
     @property
     def control(self) -> Control:
@@ -64,6 +71,8 @@ class Launcher:
         self.keeper.release()
         self._end_leftovers()
         ports.refuse_taken(self._settings)
+        if self._owner:
+            owner.watch(self._owner, self._state)
         if self._settings.mesh == "envoy" and not envoy.available():
             self._report(envoy.MISSING)
         secrets.ensure(self._state)
@@ -200,7 +209,9 @@ class Launcher:
         left = processes.of_stack(self._state)
         if not left:
             return
-        self._report(f"ending {len(left)} processes that nobody watches any more")
+        unwatched = len(left) - len(owner.watchers(left))
+        if unwatched:
+            self._report(f"ending {unwatched} processes that nobody watches any more")
         stubborn = processes.end(left)
         if stubborn:
             pids = ", ".join(str(process.pid) for process in stubborn)

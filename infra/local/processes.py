@@ -33,15 +33,15 @@ def of_stack(state: StateDirectory) -> list[psutil.Process]:
     return found
 
 
-def end(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Ask them to end, then insist.
+def end(processes: list[psutil.Process], term_seconds: float = _TERM_SECONDS) -> list[psutil.Process]:
+    """Ask them to end, then insist, so many seconds later.
 
     Returns:
         Those that are alive all the same.
     """
     for process in processes:
         _signal(process, terminate=True)
-    alive = wait_ended(processes, _TERM_SECONDS)
+    alive = wait_ended(processes, term_seconds)
     for process in alive:
         _signal(process, terminate=False)
     return wait_ended(alive, _KILL_SECONDS)

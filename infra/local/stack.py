@@ -51,14 +51,18 @@ class LocalStack:
     Args:
         settings: where everything is and how much of it.
         report: told of progress, one short line at a time.
+        owner: a process with whose end the stack ends, by itself; 0 for none. It counts when `up` starts the
+            supervisor: a stack that runs already keeps the owner that it has.
     """
 
-    def __init__(self, settings: LocalSettings, report: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self, settings: LocalSettings, report: Callable[[str], None] = lambda _line: None, *, owner: int = 0
+    ) -> None:
         self.settings = settings
         self.state = StateDirectory(settings.state)
         self._programs = programs(settings, self.state)
         self._by_name = {program.name: program for program in self._programs}
-        self._launcher = Launcher(settings, self.state, self._programs, report)
+        self._launcher = Launcher(settings, self.state, self._programs, report, owner)
         self._mesh = Mesh(settings, self.state, self._programs)
         self._monitoring = Monitoring(settings, self.state, self._programs, self._launcher, report)
 
@@ -223,12 +227,18 @@ class LocalStack:
     def restart(self, name: str) -> None:
         """Restart a program, or a service's running replicas one after the other, each ready before the next.
 
+        Those first that are not ready: whoever still serves goes on until another one does.
+
         Raises:
             StackError: no such program, or one did not come back.
         """
         with self.state.lock("restart"):
             self._require_running()
-            for program in self._named(name):
+            programs = self._named(name)
+            if len(programs) > 1:
+                ready = {each.name for each in self.status() if each.ready}
+                programs.sort(key=lambda program: program.name in ready)
+            for program in programs:
                 self._mesh.leave(program)
                 self._launcher.stop([program.name])
                 self._launcher.bring_up([program])

@@ -180,7 +180,7 @@ async def running(layout: Layout, client: httpx.AsyncClient) -> AsyncIterator[Pl
     """A stack that is up inside the block and down after it."""
     platform = Platform(layout, client)
     try:
-        await platform.command("up", seconds=_UP_SECONDS)
+        await platform.command("up", "--owner", str(os.getpid()), seconds=_UP_SECONDS)
         yield platform
     finally:
         await asyncio.shield(platform.command("down"))

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 import structlog
 
 from ml.remediation.actuators.protocol import Actuator, ActuatorError, Failure
+from ml.remediation.added import Added, or_log
 from ml.remediation.audit import Audit, AuditUnavailable, Planned, Record, moment
 from ml.remediation.decide import Decider, Decision
 from ml.remediation.evidence import Evidence
 from ml.remediation.limits import Action
 from ml.remediation.metrics import Metrics
-from ml.remediation.policy import Kind, Mode, Policy
+from ml.remediation.policy import Kind, Policy
 from ml.remediation.verify import Verified, judge
 
 log = structlog.get_logger()
@@ -32,16 +33,8 @@ class Open:
     due: float
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Replicas that were added, and are given back one day."""
-
-    record: Record
-    action: Action
-
-
 class Acting:
-    """Carries actions out. Only this module asks an actuator to change anything.
+    """Carries actions out. Only this and `added` ask an actuator to change anything.
 
     clock:  seconds since 1970
     minute: seconds that count as one
@@ -59,7 +52,7 @@ class Acting:
         self._actuator, self._audit, self._decider, self._metrics = actuator, audit, decider, metrics
         self._clock, self._minute = clock, minute
         self.open: dict[str, Open] = {}
-        self.given: list[Given] = []
+        self.added = Added(actuator, decider, metrics, self.now, self.write)
         self._running: set[asyncio.Task[None]] = set()
 
     def now(self) -> float:
@@ -94,19 +87,21 @@ class Acting:
             if record.action is None or record.stage in _NOTHING_DONE or record.outcome in _NOT_TRIED:
                 continue
             action = Action(**record.action.model_dump())
-            self._decider.history.begun(record.service, record.began.timestamp() / self._minute)
+            self._decider.history.begun(action.service, record.began.timestamp() / self._minute)
             if record.stage == "begun":
                 text = "the process ended meanwhile: nobody knows whether it was done"
                 left = await self.write(record, stage="finished", outcome="interrupted", detail=text)
                 self._await_verification(left, action, policy)
             elif record.stage == "finished":
                 self._await_verification(record, action, policy)
-            elif record.stage == "verified" and action.kind is Kind.SCALE and record.rollback == "not needed":
-                self.given.append(Given(record, action))
+            elif record.stage == "verified" and action.kind is Kind.SCALE:
+                await self.added.remember(record, action)
 
     async def begin(self, record: Record, action: Action, policy: Policy) -> None:
         """Start an action, once its record is on disk. It goes on beside the caller: see `settled`."""
-        history = self._decider.history
+        history, alarm = self._decider.history, self._decider.alarm(record.alarm)
+        if alarm is not None:
+            alarm.begun = True
         history.begun(action.service, self.now())
         history.open.add(action.service)
         try:
@@ -147,16 +142,17 @@ class Acting:
             detail, outcome = str(error), error.failure.value
         log.warning("remediation", action=str(action), outcome=outcome, detail=detail, record=record.id)
         self._metrics.count(action.service, action.kind, policy.mode, outcome)
-        alarm = self._decider.alarm(action.service, record.alarm)
+        alarm = self._decider.alarm(record.alarm)
         uncertain = outcome in UNCERTAIN
         if alarm is not None:
             alarm.acted = alarm.acted or outcome == "done" or uncertain
-            alarm.rung += outcome == Failure.UNSUPPORTED
+            if outcome == Failure.UNSUPPORTED:
+                alarm.tried.add((action.service, action.kind))
         if outcome != "done" and not uncertain:
             self._decider.history.open.discard(action.service)
-            await self._write_or_log(record, stage="closed", outcome=outcome, detail=detail, rollback="not needed")
+            await or_log(self.write, record, stage="closed", outcome=outcome, detail=detail, rollback="not needed")
             return
-        record = await self._write_or_log(record, stage="finished", outcome=outcome, detail=detail)
+        record = await or_log(self.write, record, stage="finished", outcome=outcome, detail=detail)
         self._await_verification(record, action, policy)
 
     async def _do(self, action: Action) -> str:
@@ -171,21 +167,24 @@ class Acting:
         self.open[record.id] = Open(record, action, self.now() + policy.verification.after_minutes)
 
     async def verify_due(self, evidence: Mapping[str, Evidence], policy: Policy, *, stopped: bool) -> None:
-        """Look whether actions helped whose time has come, and undo those that did not."""
+        """Look whether actions helped whose time has come: whether what they were for is better.
+
+        A drained replica that did not help comes back now. An added one serves on, see `added`.
+        """
         for each in [one for one in self.open.values() if one.due <= self.now()]:
-            seen = evidence.get(each.action.service, Evidence(each.action.service, None, unknown="not asked about"))
+            service = each.record.service
+            seen = evidence.get(service, Evidence(service, None, unknown="not asked about"))
             await self._verify(each, seen, policy, stopped=stopped)
 
     async def _verify(self, each: Open, seen: Evidence, policy: Policy, *, stopped: bool) -> None:
         action = each.action
-        watch = self._decider.watches.get(action.service)
-        over = watch is not None and watch.alarm is None and watch.quiet_since is not None
+        over = self._decider.quiet_since(each.record.service) is not None
         before = float((each.record.prediction or {}).get("probability") or 1.0)
         verdict, text = judge(before, seen, policy, alarm_over=over)
-        alarm = self._decider.alarm(action.service, each.record.alarm)
+        alarm = self._decider.alarm(each.record.alarm)
         if verdict is Verified.NOT_HELPED:
             if alarm is not None:
-                alarm.rung += 1
+                alarm.tried.add((action.service, action.kind))
             rollback, how = await self._undo(each, policy, stopped=stopped)
         elif verdict is Verified.UNKNOWN:
             rollback, how = "not tried", "nobody can tell whether it helped"
@@ -194,11 +193,17 @@ class Acting:
         del self.open[each.record.id]
         self._decider.history.open.discard(action.service)
         log.warning("verified", action=str(action), verdict=verdict, why=text, rollback=rollback, record=each.record.id)
-        record = await self._write_or_log(
-            each.record, stage="verified", verification=str(verdict), verified=text, rollback=rollback, rolled_back=how
+        record = await or_log(
+            self.write,
+            each.record,
+            stage="verified",
+            verification=str(verdict),
+            verified=text,
+            rollback=rollback,
+            rolled_back=how,
         )
-        if action.kind is Kind.SCALE and rollback == "not needed":
-            self.given.append(Given(record, action))
+        if action.kind is Kind.SCALE:
+            self.added.keep(record, action, helped=verdict is not Verified.NOT_HELPED)
 
     async def _undo(self, each: Open, policy: Policy, *, stopped: bool) -> tuple[str, str]:
         action = each.action
@@ -206,47 +211,17 @@ class Acting:
             return "not tried", "the kill switch is thrown"
         if action.kind is Kind.RESTART:
             return "impossible", "a restart cannot be undone"
+        if action.kind is Kind.SCALE:
+            return "kept", "it serves until the ladder has ended"
+        if each.record.outcome != "done":
+            return "not tried", "nobody knows which replica; it comes back by itself"
         try:
-            if action.kind is Kind.DRAIN:
-                if each.record.outcome != "done":
-                    return "not tried", "nobody knows which replica; it comes back by itself"
-                how = await self._actuator.undrain(action.service, each.record.detail)
-            else:
-                how = await self._actuator.scale(action.service, before=action.to, to=action.before)
+            how = await self._actuator.undrain(action.service, each.record.detail)
         except ActuatorError as error:
             return error.failure.value, str(error)
         self._decider.history.begun(action.service, self.now())
         self._metrics.count(action.service, action.kind, policy.mode, "rolled-back")
         return "done", how
-
-    async def give_back(self, policy: Policy, *, stopped: bool) -> None:
-        """Give back what was added, the last first, to services that have been quiet for long enough."""
-        if stopped or policy.kill_switch or policy.mode is Mode.SHADOW or not policy.give_back_minutes:
-            return
-        for given in reversed(self.given):
-            action, history = given.action, self._decider.history
-            watch = self._decider.watches.get(action.service)
-            quiet = watch.quiet_since if watch is not None and watch.alarm is None else None
-            if quiet is None or self.now() - quiet < policy.give_back_minutes or action.service in history.open:
-                continue
-            self.given.remove(given)
-            try:
-                how = await self._actuator.scale(action.service, before=action.to, to=action.before)
-                rollback = "given back"
-            except ActuatorError as error:
-                rollback, how = error.failure.value, str(error)
-            history.begun(action.service, self.now())
-            self._metrics.count(action.service, action.kind, policy.mode, "given-back")
-            await self._write_or_log(given.record, stage="closed", rollback=rollback, rolled_back=how)
-            return
-
-    async def _write_or_log(self, record: Record, **changed: object) -> Record:
-        """What has happened has happened: a record that cannot be written any more is at least in the log."""
-        try:
-            return await self.write(record, **changed)
-        except AuditUnavailable as error:
-            log.critical("an action without its record", record=record.id, error=str(error), **changed)
-            return record.model_copy(update=changed)
 
 
 def cause(seen: Evidence) -> str:

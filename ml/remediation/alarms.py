@@ -3,7 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from ml.remediation.policy import Policy
+from ml.remediation.ladder import Course
+from ml.remediation.policy import Kind, Policy
 
 HORIZON = 30.0
 """Minutes after an alarm in which a breach makes it right."""
@@ -15,7 +16,9 @@ class Alarm:
     """One alarm of a service; times in minutes.
 
     control: held out: nothing is done about it, to know what acting is worth
-    rung:    which remedy of the ladder is next
+    course:  what is tried about it, and on whom; `unsure` says why nobody knows
+    begun:   something of it has been done or asked for, so that it is gone through to its end
+    tried:   what was done to which service and did not help
     closed:  why no further remedy is tried; empty as long as one may be
     """
 
@@ -23,7 +26,10 @@ class Alarm:
     service: str
     raised: float
     control: bool
-    rung: int = 0
+    course: Course | None = None
+    unsure: str = ""
+    begun: bool = False
+    tried: set[tuple[str, Kind]] = field(default_factory=set)
     closed: str = ""
     acted: bool = False
     ended: float | None = None

@@ -123,7 +123,8 @@ def _stop_file(chosen: argparse.Namespace) -> Path:
 
 
 def _line(record: Record) -> str:
-    done = f"{record.action.kind} {record.action.before}->{record.action.to}" if record.action else "-"
+    planned = record.action
+    done = f"{planned.kind} {planned.service} {planned.before}->{planned.to}" if planned else "-"
     parts = [record.outcome or record.stage, record.verification, record.rollback and f"rollback {record.rollback}"]
     came = ", ".join(part for part in parts if part)
     return (

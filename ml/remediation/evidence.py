@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -49,6 +49,7 @@ class Evidence:
 
     probability: None when nothing is known; then `unknown` says why
     signals:     those that moved, the one with the most weight first
+    weights:     by how much each of them raises the probability (log-odds)
     breached:    users see it now (None: nobody can tell)
     """
 
@@ -57,6 +58,7 @@ class Evidence:
     threshold: float = 1.01
     unknown: str = ""
     signals: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
     breached: bool | None = None
     prediction: Mapping[str, Any] | None = None
 
@@ -108,5 +110,6 @@ def _one(service: str, told: list[Any], now: float, stale_seconds: float) -> Evi
         found.probability,
         found.threshold,
         signals=tuple(reason.signal for reason in by_weight),
+        weights={reason.signal: reason.weight for reason in by_weight},
         prediction=found.model_dump(mode="json"),
     )

@@ -36,9 +36,13 @@ class Action:
 
 @dataclass(slots=True)
 class History:
-    """What has been done, and what of it is not verified yet; minutes."""
+    """What has been done, and what of it is not verified yet; minutes.
+
+    kept: services with an added replica that did not help and serves on meanwhile
+    """
 
     open: set[str] = field(default_factory=set)
+    kept: frozenset[str] = frozenset()
     _begun: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=1000))
     _last: dict[str, float] = field(default_factory=dict)
 
@@ -47,16 +51,20 @@ class History:
         self._begun.append((now, service))
         self._last[service] = max(now, self._last.get(service, now))
 
-    def refusal(self, action: Action, fleet: Fleet, policy: Policy, now: float) -> str:
-        """Why not now; empty when nothing speaks against it."""
-        return self._too_much(action, policy, now) or _too_risky(action, fleet, policy)
+    def refusal(self, action: Action, fleet: Fleet, policy: Policy, now: float, *, next_rung: bool = False) -> str:
+        """Why not now; empty when nothing speaks against it.
 
-    def _too_much(self, action: Action, policy: Policy, now: float) -> str:
+        next_rung: it follows on its ladder on one that did not help, which has been waited for already
+        """
+        wait = policy.rung_minutes if next_rung else policy.cooldown_minutes
+        return self._too_much(action, policy, now, wait) or _too_risky(action, fleet, policy)
+
+    def _too_much(self, action: Action, policy: Policy, now: float, wait: float) -> str:
         if action.service in self.open:
             return "the last action on it is not verified yet"
         last = self._last.get(action.service)
-        if last is not None and now - last < policy.cooldown_minutes:
-            return f"cooldown of {policy.cooldown_minutes:g} minutes"
+        if last is not None and now - last < wait:
+            return f"cooldown of {wait:g} minutes"
         radius = policy.blast_radius
         if len(self.open) >= radius.services_at_once:
             return f"blast radius: {', '.join(sorted(self.open))} first"
@@ -71,6 +79,10 @@ def _too_risky(action: Action, fleet: Fleet, policy: Policy) -> str:
         return "blast radius: the policy does not name the service"
     if action.kind is Kind.SCALE:
         return f"blast radius: {most} replicas are the most" if action.to > most else ""
+    if action.kind is Kind.RESTART:
+        # those that are not ready come first, so one that serves is enough where there are two
+        alone = fleet.ready > 0 and fleet.wanted < 2
+        return "it has one replica: nobody would serve meanwhile" if alone else ""
     if fleet.ready < 2:
         return "only one replica is ready: nobody would serve meanwhile"
     if fleet.ready < fleet.wanted:

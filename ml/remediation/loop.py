@@ -1,7 +1,7 @@
 """Predict, decide, act: every minute, for as long as the process lives."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,8 @@ class Remediator:
         evidence = await self._sources.evidence(self.services, self._clock(), self.policy.stale_minutes * self._minute)
         for service, seen in evidence.items():
             self._metrics.known(service, known=seen.probability is not None)
-        fleets = await self._fleets(evidence)
+        treated = self._decider.observe(self._acting.now(), evidence, self.policy)
+        fleets = await self._fleets(treated | self._approvals.waiting())
         await self._acting.verify_due(evidence, self.policy, stopped=stopped)
         self.decisions = self._decider.decide(
             self._acting.now(), evidence, fleets, self.policy, asked=self._approvals.waiting(), stopped=stopped
@@ -105,35 +106,35 @@ class Remediator:
         await self._settle(evidence, fleets, stopped=stopped)
         for decision in self.decisions:
             await self._follow(decision, evidence[decision.service], fleets)
-        await self._acting.give_back(self.policy, stopped=stopped)
+        await self._acting.added.give_back(self.policy, stopped=stopped)
         return self.decisions
 
-    async def _fleets(self, evidence: dict[str, Evidence]) -> dict[str, Fleet]:
-        """The replicas of services with a warning; nobody else's are needed."""
+    async def _fleets(self, services: Collection[str]) -> dict[str, Fleet]:
+        """The replicas of services to which something may be done; nobody else's are needed, and asking takes time."""
         found: dict[str, Fleet] = {}
-        for service, seen in evidence.items():
-            if seen.probability is not None and seen.probability >= self.policy.lowest_threshold:
-                try:
-                    found[service] = await self._actuator.fleet(service)
-                except ActuatorError as error:
-                    log.warning("replicas unknown", service=service, failure=error.failure, why=str(error))
+        for service in services:
+            try:
+                found[service] = await self._actuator.fleet(service)
+            except ActuatorError as error:
+                log.warning("replicas unknown", service=service, failure=error.failure, why=str(error))
         return found
 
     async def _settle(self, evidence: dict[str, Evidence], fleets: dict[str, Fleet], *, stopped: bool) -> None:
         """Do what persons have approved, if it may be done still; write down what they denied or left."""
         for question in self._approvals.settled():
-            service = question.action.service
-            seen = evidence.get(service, Evidence(service, None, unknown="not asked about"))
+            action = question.action
             decision = self._decider.granted(
-                self._acting.now(), question.action, question.alarm, seen, fleets.get(service), self.policy,
+                self._acting.now(), action, question.alarm, evidence, fleets.get(action.service), self.policy,
                 stopped=stopped,
             )  # fmt: skip
-            alarm = self._decider.alarm(service, question.alarm)
+            service = decision.service
+            seen = evidence.get(service, Evidence(service, None, unknown="not asked about"))
             if question.answer is not Answer.APPROVED:
-                decision = Decision(Verdict.HOLD, service, question.answer, question.alarm, question.action)
+                decision = Decision(Verdict.HOLD, service, question.answer, question.alarm, action)
+                alarm = self._decider.alarm(question.alarm)
                 if alarm is not None:
                     alarm.closed = f"a person was asked: {question.answer}"
-                self._metrics.count(service, question.action.kind, self.policy.mode, question.answer)
+                self._metrics.count(action.service, action.kind, self.policy.mode, question.answer)
             record = self._acting.record(decision, seen, self.policy, question.id, approved_by=question.by)
             if decision.verdict is Verdict.ACT:
                 await self._acting.begin(record, question.action, self.policy)
@@ -145,8 +146,8 @@ class Remediator:
         news = self._news(decision)
         if decision.verdict is Verdict.ACT and decision.action is not None:
             # what persons have approved has begun since: both together may be too much
-            history, fleet = self._decider.history, fleets[decision.service]
-            if history.refusal(decision.action, fleet, self.policy, self._acting.now()):
+            fleet, now = fleets[decision.action.service], self._acting.now()
+            if self._decider.refusal(decision.action, decision.alarm, fleet, self.policy, now):
                 return
             record = self._acting.record(decision, seen, self.policy, self._new_id())
             await self._acting.begin(record, decision.action, self.policy)
@@ -157,7 +158,8 @@ class Remediator:
             outcome = "control" if decision.control else "shadow" if shadowed else ""
             if outcome:
                 kind = decision.action.kind.value if decision.action else "none"
-                self._metrics.count(decision.service, kind, self.policy.mode, outcome)
+                treated = decision.action.service if decision.action else decision.service
+                self._metrics.count(treated, kind, self.policy.mode, outcome)
             await self._note(decision, seen, self._new_id(), stage="decided", outcome=outcome)
 
     def _news(self, decision: Decision) -> bool:
@@ -178,7 +180,10 @@ class Remediator:
             self._approvals.ask(
                 Question(record_id, decision.action, decision.alarm, cause(seen), seen.prediction, now, expires)
             )
-            self._metrics.count(decision.service, decision.action.kind, self.policy.mode, "asked")
+            alarm = self._decider.alarm(decision.alarm)
+            if alarm is not None:
+                alarm.begun = True
+            self._metrics.count(decision.action.service, decision.action.kind, self.policy.mode, "asked")
 
     async def _note(
         self, decision: Decision, seen: Evidence, record_id: str, *, stage: str, outcome: str, by: str = ""

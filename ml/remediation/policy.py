@@ -8,6 +8,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ml.features.signals import FELT, of_callees
+
 DEFAULT = Path(__file__).with_name("policy.yaml")
 LONGEST_DRAIN_MINUTES = 10.0
 
@@ -34,6 +36,9 @@ class Kind(StrEnum):
 
 AUTOMATIC = frozenset({Kind.SCALE})
 """What `auto` does without a person: only what takes nothing away."""
+
+OF_CALLEES = {of_callees(name): name for name in FELT}
+"""Signals of whom a service calls, and what each is called there."""
 
 Minutes = Annotated[float, Field(gt=0, le=1440)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -72,11 +77,27 @@ class Verification(_Part):
     least_drop: Share = 0.3
 
 
+class Whom(StrEnum):
+    """Whom a remedy is for: the service that is warned of, or the one that it calls and suffers from."""
+
+    ITSELF = "itself"
+    CALLEE = "callee"
+
+
 class Remedy(_Part):
     """What to try, in order, when one of these signals moved most; no signals: whichever it was."""
 
     signals: tuple[str, ...] = ()
+    treat: Whom = Whom.ITSELF
     actions: tuple[Kind, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "Remedy":
+        if len(set(self.actions)) < len(self.actions):
+            raise ValueError("an action stands on a ladder once")
+        if self.treat is Whom.CALLEE and not (self.signals and set(self.signals) <= OF_CALLEES.keys()):
+            raise ValueError(f"only {', '.join(OF_CALLEES)} say that it suffers from whom it calls")
+        return self
 
 
 class Policy(_Part):
@@ -91,6 +112,7 @@ class Policy(_Part):
     stale_minutes: Minutes = 3
     control_share: float = Field(0.2, ge=0, lt=1)
     cooldown_minutes: Minutes = 15
+    rung_minutes: Minutes = 10
     blast_radius: BlastRadius = BlastRadius()
     verification: Verification = Verification()
     give_back_minutes: float = Field(30, ge=0, le=1440)
@@ -98,13 +120,16 @@ class Policy(_Part):
     drain_minutes: float = Field(5, gt=0, le=LONGEST_DRAIN_MINUTES)
     remedies: tuple[Remedy, ...] = (Remedy(actions=(Kind.SCALE,)),)
 
-    def ladder(self, signals: Sequence[str]) -> tuple[Kind, ...]:
-        """What to try for a warning whose signals are these, the one that moved most first; empty: nothing fits."""
-        for signal in (*signals, None):
+    def remedy(self, signals: Sequence[str]) -> tuple[Remedy, str] | None:
+        """What to try for a warning whose signals are these, the one that moved most first, and the signal it is for.
+
+        The signal is empty for a remedy that is for any; None: nothing fits.
+        """
+        for signal in (*signals, ""):
             for remedy in self.remedies:
-                if signal in remedy.signals or (signal is None and not remedy.signals):
-                    return remedy.actions
-        return ()
+                if signal in remedy.signals or not (signal or remedy.signals):
+                    return remedy, signal
+        return None
 
 
 def load(path: Path) -> Policy:

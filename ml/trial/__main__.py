@@ -1,7 +1,8 @@
 """`python -m ml.trial`: what acting on warnings is worth, on a stack of its own: minutes in a breach with and without.
 
 Each pair plays the same leak twice, in an order drawn by lot: with the remediator in `auto` (and an operator who
-approves what it asks), and in `shadow`. Then as long again without any fault, where nothing should be done.
+approves what it asks), and in `shadow`. Then as long again without any fault, where nothing should be done. The last
+line says whether the bar is met.
 """
 
 import argparse
@@ -36,15 +37,16 @@ from ml.trial.outcome import (
     breach_minutes,
     done_since,
     first_warning,
-    table,
-    write,
 )
 from ml.trial.parts import answer_questions, predictor_environment, process, ready, remediator_words
+from ml.trial.verdict import met, table, write
 
 log = structlog.get_logger()
 
 _QUIET, _FULL, _HOLD = 40.0, 45.0, 45.0
 """Minutes: before a leak begins, until a process has leaked everything, and after that."""
+
+_SET_BACK_SECONDS = 240.0
 
 _MODES = {ACT: "auto", LEAVE: "shadow", NOTHING: "auto"}
 _ROOT = Path(__file__).resolve().parents[2]
@@ -64,21 +66,27 @@ class Trial:
         """One episode on a platform that was set back before it."""
         await self._set_back(service)
         outcome = Outcome(pair, arm, kind if arm != NOTHING else "-", service)
-        words = remediator_words(self.layout, self.platform.prometheus, self.chosen.policy, _MODES[arm], self.scale)
-        directory = self.layout.directory.parent
-        async with process(words, self.layout.environment(), directory / "remediation.log"):
+        # its own for each, else the next remediator would take up what this one has left behind
+        directory = self.layout.directory.parent / f"remediation-{pair}-{arm.replace(' ', '-')}"
+        directory.mkdir()
+        words = remediator_words(
+            self.layout, self.platform.prometheus, self.chosen.policy, _MODES[arm], self.scale, directory
+        )
+        printed = self.chosen.out.parent / f"{self.chosen.out.stem}-logs/{directory.name}.log"
+        printed.parent.mkdir(parents=True, exist_ok=True)
+        async with process(words, self.layout.environment(), printed):
             await ready(self.client, f"http://127.0.0.1:{self.layout.remediation_port}/health/live")
             patience = self.scale.seconds(self.chosen.patience)
             operator = asyncio.create_task(answer_questions(self.client, self.layout, patience))
             try:
-                await self._play(outcome, kind)
+                await self._play(outcome, kind, directory / "audit.jsonl")
             finally:
                 operator.cancel()
                 await asyncio.wait([operator])
-        log.info("episode", pair=pair, arm=arm, kind=kind, breach=outcome.breach, done=outcome.done)
+        log.info("episode", pair=pair, arm=arm, kind=kind, breach=outcome.breach, done=list(map(str, outcome.done)))
         return outcome
 
-    async def _play(self, outcome: Outcome, kind: str) -> None:
+    async def _play(self, outcome: Outcome, kind: str, audit: Path) -> None:
         await asyncio.sleep(self.scale.seconds(_QUIET))
         began, started = time.time(), asyncio.get_running_loop().time()
         predictor = f"http://127.0.0.1:{self.layout.predictor_port}"
@@ -97,27 +105,25 @@ class Trial:
         minutes = round(_FULL + _HOLD)
         outcome.breach, outcome.begins = await breach_minutes(prometheus, self.scale, began, minutes)
         quiet_too = began - self.scale.seconds(_QUIET)
-        outcome.done = done_since(self.layout.directory.parent / "remediation/audit.jsonl", quiet_too)
+        outcome.done = done_since(audit, quiet_too, began, self.scale)
 
     async def _set_back(self, service: str) -> None:
         for replica in self.platform.slots(service):
             await self.platform.clear(replica)
-        await self.platform.command("scale", service, "1" if service == "order" else str(self.layout.replicas))
-        await self.platform.command("restart", service)
+        replicas = "1" if service == "order" else str(self.layout.replicas)
+        await self.platform.command("scale", service, replicas, seconds=_SET_BACK_SECONDS)
+        await self.platform.command("restart", service, seconds=_SET_BACK_SECONDS)
 
 
 def main() -> int:
-    """0 when both numbers are there and nothing was done without a fault; 1 otherwise; 130 when interrupted."""
+    """0 when the bar is met (see `verdict.met`); 1 otherwise; 130 when interrupted."""
     chosen = _parse()
     try:
         outcomes = asyncio.run(_trial(chosen))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-    write(outcomes, chosen.out)
     sys.stdout.write(f"{table(outcomes)}\n{chosen.out}\n")
-    left, acted = (sum(each.breach for each in outcomes if each.arm == arm) for arm in (LEAVE, ACT))
-    untouched = not any(each.done for each in outcomes if each.arm == NOTHING)
-    return 0 if left > acted and untouched else 1
+    return 0 if met(outcomes) else 1
 
 
 async def _trial(chosen: argparse.Namespace) -> list[Outcome]:
@@ -144,10 +150,9 @@ async def _trial(chosen: argparse.Namespace) -> list[Outcome]:
             trial = Trial(chosen, layout, platform, client, scale)
             for pair in range(1, chosen.pairs + 1):
                 kind, service = chosen.kinds[(pair - 1) % len(chosen.kinds)], random.choice(chosen.services)
-                for arm in random.sample((ACT, LEAVE), 2):
-                    outcomes.append(await trial.episode(pair, arm, kind, service))  # noqa: PERF401 - kept as they come
-            for pair in range(1, chosen.pairs + 1):
-                outcomes.append(await trial.episode(pair, NOTHING, "-", random.choice(chosen.services)))  # noqa: PERF401
+                for arm in (*random.sample((ACT, LEAVE), 2), NOTHING):
+                    outcomes.append(await trial.episode(pair, arm, kind, service))
+                    write(outcomes, chosen.out)  # what has been found is there, too, when the rest is interrupted
     return outcomes
 
 
@@ -185,7 +190,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--policy", type=Path, default=Path(__file__).with_name("policy.yaml"))
     parser.add_argument("--models", type=Path, default=_ROOT / "ml/models")
     parser.add_argument("--keys", default=os.pathsep.join(str(_ROOT / place) for place in ("ml/keys", ".local/ml")))
-    parser.add_argument("--out", type=Path, default=_ROOT / ".local/ml/trial.json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=_ROOT / ".local/ml/trial.json",
+        help="result, as JSON; logs of the remediators beside it",
+    )
     parser.add_argument("--minute", type=float, default=1.0, help="seconds that count as a minute")
     parser.add_argument("--rate", type=float, default=8.0, help="orders a second, about")
     parser.add_argument("--memory-mb", type=int, default=220)

@@ -49,7 +49,7 @@ class Leak:
             try:
                 await self._look_at(replica, now, left)
             except ReplicaAway:
-                self._began.pop(replica, None)
+                continue  # not there, or too busy leaking to answer; which of them is seen by its faults
             except PlatformError as error:
                 log.warning("a leak did not begin", replica=replica, error=str(error))
 

@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-import statistics
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
-import orjson
 
 from ml.features.outcomes import seen
 from ml.features.prometheus import Grid, Prometheus
@@ -21,6 +18,19 @@ from ml.remediation.audit import read
 ACT, LEAVE, NOTHING = "act", "leave", "no fault"
 EDGE = "order"
 """The service that customers call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An action that was carried out: when it began, from the start of the fault, and whether it helped."""
+
+    minute: float
+    what: str
+    verified: str = ""
+
+    def __str__(self) -> str:
+        verified = f" ({self.verified})" if self.verified else ""
+        return f"{self.what} at {self.minute:.0f}{verified}"
 
 
 @dataclass(slots=True)
@@ -41,7 +51,12 @@ class Outcome:
     breach: int = 0
     begins: int | None = None
     warned: float | None = None
-    done: list[str] = field(default_factory=list)
+    done: list[Deed] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> float | None:
+        """Minutes from the first warning to the breach; negative: users saw it first. None: one of them never came."""
+        return None if self.warned is None or self.begins is None else self.begins - self.warned
 
 
 async def breach_minutes(prometheus: Prometheus, scale: Scale, start: float, minutes: int) -> tuple[int, int | None]:
@@ -63,43 +78,16 @@ async def first_warning(client: httpx.AsyncClient, predictor: str, services: Col
         await asyncio.sleep(scale.seconds(0.5))
 
 
-def done_since(audit: Path, began: float) -> list[str]:
-    """Actions that the remediator carried out since a moment (seconds since 1970)."""
+def done_since(audit: Path, began: float, onset: float, scale: Scale) -> list[Deed]:
+    """Actions that the remediator carried out since a moment; both moments in seconds since 1970."""
     if not audit.exists():
         return []
     return [
-        f"{record.action.kind} {record.action.service}"
+        Deed(
+            round((record.began.timestamp() - onset) / scale.minute, 1),
+            f"{record.action.kind} {record.action.service}",
+            record.verification,
+        )
         for record in read(audit).values()
         if record.action is not None and record.outcome == "done" and record.began.timestamp() >= began
     ]
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """All episodes, and both numbers: minutes in a breach without and with acting."""
-    lines = ["pair arm       fault        service    warned  breach from  minutes in breach  done"]
-    lines += [
-        f"{each.pair:4d} {each.arm:9s} {each.kind:12s} {each.service:10s} {_minute(each.warned):>6s}"
-        f" {_minute(each.begins):>12s} {each.breach:18d}  {', '.join(each.done) or '-'}"
-        for each in outcomes
-    ]
-    left, acted = ([each.breach for each in outcomes if each.arm == arm] for arm in (LEAVE, ACT))
-    if left and acted:
-        lines.append(
-            f"minutes in a breach an episode, on average: {statistics.mean(left):.1f} left alone,"
-            f" {statistics.mean(acted):.1f} acted on"
-        )
-    unharmed = [each for each in outcomes if each.arm == NOTHING]
-    if unharmed:
-        lines.append(f"without a fault: {sum(len(each.done) for each in unharmed)} actions")
-    return "\n".join(lines)
-
-
-def write(outcomes: Sequence[Outcome], path: Path) -> None:
-    """The episodes as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told: list[dict[str, Any]] = [asdict(each) for each in outcomes]
-    path.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def _minute(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"

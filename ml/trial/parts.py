@@ -73,12 +73,14 @@ def predictor_environment(layout: Layout, prometheus: str, models: Path, keys: s
     }
 
 
-def remediator_words(layout: Layout, prometheus: str, policy: Path, mode: str, scale: Scale) -> tuple[str, ...]:
-    """The remediator's command line for this platform."""
+def remediator_words(
+    layout: Layout, prometheus: str, policy: Path, mode: str, scale: Scale, directory: Path
+) -> tuple[str, ...]:
+    """The remediator's command line for this platform; `directory` is where it writes its audit."""
     return (
         "ml.remediation", "--mode", mode, "--policy", str(policy), "--minute", f"{scale.minute:g}",
         "--predictor", f"http://127.0.0.1:{layout.predictor_port}", "--prometheus", prometheus,
-        "--port", str(layout.remediation_port), "--directory", str(layout.directory.parent / "remediation"),
+        "--port", str(layout.remediation_port), "--directory", str(directory),
         "--token-file", str(layout.directory / "secrets/operator/admin_token"),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 _FIRST_WAIT, _MAX_WAIT = 0.2, 10.0
 _STEADY_SECONDS = 60.0
@@ -35,6 +35,9 @@ class Background:
         self._failures = Counter(
             "background_failures_total", "Background tasks that ended and were restarted", ["task"], registry=metrics
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # counted when scraped, by the thread that writes the metrics
+        Gauge("asyncio_tasks", "Tasks of the event loop under way", registry=metrics).set_function(self._count)
 
     def add(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Have `run()` running from start to drain. It should never return."""
@@ -45,6 +48,7 @@ class Background:
 
     def start(self) -> None:
         """Start them all."""
+        self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._supervise(name, run), name=name) for name, run in self._runs.items()]
 
     async def stop(self, seconds: float = 1.0) -> None:
@@ -59,6 +63,10 @@ class Background:
                 break
         await asyncio.gather(*(task for task in self._tasks if task.done()), return_exceptions=True)
         self._tasks = []
+
+    def _count(self) -> int:
+        """All tasks of the process, those of requests too: what leaks shows in their number."""
+        return 0 if self._loop is None else len(asyncio.all_tasks(self._loop))
 
     async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         wait = _FIRST_WAIT

@@ -18,6 +18,9 @@ from shared.resilience.errors import ConfigError
 from shared.resilience.settings import BudgetConfig, CircuitBreakerConfig, InstanceConfig
 
 _DEEPEST = 20
+_MOST_VALUES = 10_000
+"""Aliases counted wherever they are used: a dozen short lines of them can stand for millions."""
+_MOST_SHOWN = 60
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -88,9 +91,25 @@ def build(root: Node, file: Path) -> ResilienceConfig:
     return _Loader(file).build(root)
 
 
+class _ShallowLoader(yaml.SafeLoader):
+    """PyYAML's, which answers deep nesting by a RecursionError, or after minutes."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self._depth > _DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 class _Loader:
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._values = 0
 
     def build(self, root: Node) -> ResilienceConfig:
         self._only_keys(root, ("budgets", "configs", "instances"))
@@ -108,7 +127,7 @@ class _Loader:
 
     def compose(self, text: str) -> Node:
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node = yaml.compose(text, Loader=_ShallowLoader)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError(self._file, line, f"is not valid YAML: {error.problem}") from error
@@ -117,8 +136,11 @@ class _Loader:
         return Node({}, 1) if node is None else self._node(node, node.start_mark.line + 1)
 
     def _node(self, node: yaml.Node, line: int, depth: int = 0) -> Node:
+        self._values += 1
         if depth > _DEEPEST:
             raise ConfigError(self._file, line, "is nested too deeply")
+        if self._values > _MOST_VALUES:
+            raise ConfigError(self._file, line, f"has more than {_MOST_VALUES} values")
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
             raise ConfigError(self._file, line, f"is not a plain value: {node.tag}")
         if isinstance(node, yaml.MappingNode):
@@ -135,8 +157,9 @@ class _Loader:
             return Node([self._node(item, item.start_mark.line + 1, depth + 1) for item in node.value], line)
         try:
             return Node(yaml.constructor.SafeConstructor().construct_object(node), line)
-        except yaml.YAMLError as error:
-            raise ConfigError(self._file, line, f"is not a plain value: {node.value!r}") from error
+        except (yaml.YAMLError, ValueError) as error:  # a date that is none, a number with too many digits
+            shown = node.value[:_MOST_SHOWN]
+            raise ConfigError(self._file, line, f"is not a plain value: {shown!r}") from error
 
     def _section(self, root: Node, name: str) -> dict[str, Node]:
         section = root.child(name)

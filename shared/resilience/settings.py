@@ -100,7 +100,7 @@ class CircuitBreakerConfig(Settings):
 
     sliding_window_type: Literal["count", "time"] = "count"
     # Calls, or seconds.
-    sliding_window_size: Count = 100
+    sliding_window_size: Count = Field(100, le=1_000_000)  # it is kept in memory
     minimum_number_of_calls: Count = 100
     failure_rate_threshold: Percentage = 50
     slow_call_rate_threshold: Percentage = 100

@@ -77,11 +77,15 @@ def main() -> int:
     failures: dict[str, str] = {}
     for name in wanted.only or _SECTIONS:
         _say(f"{name} ...")
+        known = len(page.bars)
         try:
             _SECTIONS[name](page)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what the other sections found is not to be lost
             failures[name] = f"{type(error).__name__}: {error}"
             _say(f"{name}: {failures[name]}")
+        for bar in page.bars[known:]:
+            what, figure, bound, verdict = bar.row()
+            _say(f"  {verdict}: {what}: {figure}; bar {bound}")
         _say(f"{name}: {(time.monotonic() - began) / 60:.1f} min since the beginning")
     minutes = (time.monotonic() - began) / 60
     text = document(about, page, minutes, failures)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from infra.local import processes
+from infra.local import owner, processes
 from infra.local.harness import settings_for
 from infra.local.settings import LocalSettings
+from infra.local.state import StateDirectory
 from tests.bench.tables import Bar, Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,8 @@ def _make(clone: Path, *arguments: str) -> str:
     done = subprocess.run(words, cwd=clone, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise SystemExit(f"make {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+    if "up" in arguments:
+        owner.watch(os.getpid(), StateDirectory(clone / ".local"))
     return done.stdout
 
 

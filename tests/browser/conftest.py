@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, syn
 
 from infra.local import page as page_of_stack
 from infra.local.distribution import ALERTMANAGER, PROMETHEUS, ToolMissing, fetch
-from infra.local.harness import settings_for
+from infra.local.harness import own_stack
 from infra.local.settings import ROOT
 from infra.local.stack import LocalStack
 
@@ -34,7 +34,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[LocalSta
     except ToolMissing as error:
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("room") / ".local"
-    stack = LocalStack(settings_for(directory, prometheus="on", traces="on", page="on", scrape_seconds=1))
+    stack = own_stack(directory, prometheus="on", traces="on", page="on", scrape_seconds=1)
 
     def up() -> LocalStack:
         stack.up()

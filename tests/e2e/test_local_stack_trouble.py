@@ -15,16 +15,15 @@ import pytest
 
 from infra.local import processes
 from infra.local.errors import StackError
-from infra.local.harness import running_stack, settings_for
+from infra.local.harness import own_stack, running_stack, settings_for
 from infra.local.settings import PREFIX, ROOT
-from infra.local.stack import LocalStack
 from tests.fixtures.waiting import until
 
 STANDIN = "{python} tests/fixtures/standin.py {module}"
 
 
 def test_a_refused_configuration_fails_up_with_the_programs_own_words_and_is_not_restarted(tmp_path: Path) -> None:
-    stack = LocalStack(settings_for(tmp_path / ".local", service_command=f"{STANDIN} --refuse inventory"))
+    stack = own_stack(tmp_path / ".local", service_command=f"{STANDIN} --refuse inventory")
     try:
         with pytest.raises(StackError) as caught:
             stack.up()
@@ -37,8 +36,7 @@ def test_a_refused_configuration_fails_up_with_the_programs_own_words_and_is_not
 
 
 def test_a_program_that_never_becomes_ready_is_named_with_its_state_and_its_log(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / ".local", service_command=f"{STANDIN} --sick order", ready_timeout=4)
-    stack = LocalStack(settings)
+    stack = own_stack(tmp_path / ".local", service_command=f"{STANDIN} --sick order", ready_timeout=4)
     try:
         with pytest.raises(StackError) as caught:
             stack.up()
@@ -50,12 +48,11 @@ def test_a_program_that_never_becomes_ready_is_named_with_its_state_and_its_log(
 
 
 def test_a_taken_port_stops_up_before_anything_is_started(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / ".local", service_command=STANDIN)
-    stack = LocalStack(settings)
+    stack = own_stack(tmp_path / ".local", service_command=STANDIN)
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", settings.port_inventory))
+        listener.bind(("127.0.0.1", stack.settings.port_inventory))
         listener.listen(1)
-        with pytest.raises(StackError, match=rf"Port {settings.port_inventory} is taken by pid {os.getpid()}"):
+        with pytest.raises(StackError, match=rf"Port {stack.settings.port_inventory} is taken by pid {os.getpid()}"):
             stack.up()
     assert not stack.running()
     assert processes.of_stack(stack.state) == []
@@ -147,7 +144,7 @@ def test_the_commands_say_what_to_do_next_and_tell_scripts_how_it_went(tmp_path:
         )  # fmt: skip
 
     try:
-        up = local("up")
+        up = local("up", "--owner", str(os.getpid()))
         assert up.returncode == 0, up.stderr
         assert f"curl -sS -X POST http://localhost:{settings.port}/orders" in up.stdout
         assert '"payment_method": {"type": "card", "number": "4242424242424242"}' in up.stdout

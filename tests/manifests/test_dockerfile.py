@@ -101,3 +101,20 @@ def test_no_credential_is_an_argument_or_a_variable() -> None:
     for line in [*instructions("ARG"), *instructions("ENV")]:
         private = line.replace("TRUSTED_KEYS=", "")  # public halves, and a directory
         assert not re.search(r"(?i)password|token|_key|secret=", private), line
+
+
+def test_nothing_is_fetched_but_packages_by_hash() -> None:
+    assert instructions("ADD") == []
+    assert not re.search(
+        r"https?://|git\+|\b(?:curl|wget|apk|git)\b", "\n".join(instructions("RUN") + instructions("COPY"))
+    )
+    for line in instructions("RUN"):
+        assert "chmod" not in line
+        assert "--privileged" not in line
+        assert "--security=insecure" not in line
+
+
+def test_the_final_images_share_no_file_with_the_host_and_open_no_port_below_1024() -> None:
+    assert instructions("VOLUME") == []
+    assert all(int(port) >= 1024 for line in instructions("EXPOSE") for port in line.split())
+    assert all(re.match(r'\["python3"|\["/bin/sh", "/app/start.sh"\]', line) for line in instructions("ENTRYPOINT"))

@@ -7,12 +7,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.features.signals import CALLEES
 from ml.remediation.decide import Decider, Decision, Verdict
 from ml.remediation.evidence import Evidence
 from ml.remediation.limits import Fleet
-from ml.remediation.policy import BlastRadius, Kind, Mode, Persistence, Policy, Remedy, Verification
+from ml.remediation.policy import BlastRadius, Kind, Mode, Persistence, Policy, Remedy, Verification, Whom
 
 SERVICES = ("order", "payment", "inventory")
+CALLEES_POOL = ("callees_pool",)
 
 policies = st.builds(
     Policy,
@@ -20,6 +22,7 @@ policies = st.builds(
     persistence=st.just(Persistence(k=1, n=2)),
     control_share=st.sampled_from([0.0, 0.5]),
     cooldown_minutes=st.sampled_from([1, 5, 20]),
+    rung_minutes=st.sampled_from([1, 5]),
     blast_radius=st.builds(
         BlastRadius,
         services_at_once=st.integers(1, 3),
@@ -28,7 +31,12 @@ policies = st.builds(
         most_replicas=st.dictionaries(st.sampled_from(SERVICES), st.integers(1, 5)),
     ),
     verification=st.just(Verification(after_minutes=3)),
-    remedies=st.lists(st.sampled_from(Kind), min_size=1, max_size=3).map(lambda kinds: (Remedy(actions=tuple(kinds)),)),
+    remedies=st.lists(st.sampled_from(Kind), min_size=1, max_size=3, unique=True).map(
+        lambda kinds: (
+            Remedy(actions=tuple(kinds)),
+            Remedy(signals=CALLEES_POOL, treat=Whom.CALLEE, actions=tuple(kinds)),
+        )
+    ),
 )
 probabilities = st.sampled_from([None, 0.0, 0.1, 0.6, 0.9, 0.95, 1.0])
 minutes = st.lists(
@@ -39,6 +47,7 @@ minutes = st.lists(
             "stopped": st.sampled_from([False, False, False, True]),
             "approve": st.booleans(),
             "helped": st.booleans(),
+            "by_callees": st.booleans(),
         }
     ),
     min_size=10,
@@ -61,19 +70,26 @@ class Run:
         self.now += 1
         for at, decision in self.begun:
             if at == self.now - 3:
-                self.decider.history.open.discard(decision.service)
-                alarm = self.decider.alarm(decision.service, decision.alarm)
+                assert decision.action is not None
+                self.decider.history.open.discard(decision.action.service)
+                alarm = self.decider.alarm(decision.alarm)
                 if alarm and not told["helped"]:
-                    alarm.rung += 1
+                    alarm.tried.add((decision.action.service, decision.action.kind))
         self.evidence = {
-            service: Evidence(service, probability, 0.5)
+            service: Evidence(
+                service,
+                probability,
+                0.5,
+                signals=CALLEES_POOL if told["by_callees"] and service == "order" else (),
+            )
             for service, probability in zip(SERVICES, told["probabilities"], strict=True)
         }
         self.fleets = {
             service: fleet for service, fleet in zip(SERVICES, told["fleets"], strict=True) if fleet is not None
         }
         self.stopped = told["stopped"]
-        asked = frozenset(each.service for each in self.questions)
+        asked = frozenset(each.action.service for each in self.questions if each.action)
+        self.decider.observe(self.now, self.evidence, self.policy)
         decisions = self.decider.decide(
             self.now, self.evidence, self.fleets, self.policy, asked=asked, stopped=self.stopped
         )
@@ -83,17 +99,17 @@ class Run:
                 assert question.action is not None
                 self.check(
                     self.decider.granted(
-                        self.now, question.action, question.alarm, self.evidence[question.service],
-                        self.fleets.get(question.service), self.policy, stopped=self.stopped,
+                        self.now, question.action, question.alarm, self.evidence,
+                        self.fleets.get(question.action.service), self.policy, stopped=self.stopped,
                     ),
                     approved=True,
                 )  # fmt: skip
             self.questions.clear()
         for decision in decisions:
-            refused = decision.action and self.fleets.get(decision.service) and self.decider.history.refusal(
-                decision.action, self.fleets[decision.service], self.policy, self.now
-            )  # fmt: skip
-            if not refused:
+            action = decision.action
+            fleet = self.fleets.get(action.service) if action else None
+            # as the loop does: what a person has approved this minute counts, too
+            if not (action and fleet and self.decider.refusal(action, decision.alarm, fleet, self.policy, self.now)):
                 self.check(decision, approved=False)
             if decision.verdict is Verdict.PROPOSE:
                 assert not self.stopped
@@ -103,26 +119,38 @@ class Run:
     def check(self, decision: Decision, *, approved: bool) -> None:
         if decision.verdict is not Verdict.ACT:
             return
-        policy, action, service = self.policy, decision.action, decision.service
+        policy, action = self.policy, decision.action
         assert action is not None
         assert policy.mode is not Mode.SHADOW
         assert not self.stopped
-        assert self.evidence[service].probability is not None
+        assert self.evidence[decision.service].probability is not None
         assert decision.alarm not in self.controls
         assert approved or (policy.mode is Mode.AUTO and action.kind is Kind.SCALE)
-        fleet = self.fleets[service]
+        service, fleet = action.service, self.fleets[action.service]
+        assert service in (decision.service, *CALLEES.get(decision.service, ()))
+        assert service in policy.blast_radius.most_replicas
         if action.kind is Kind.SCALE:
             assert action.before == fleet.wanted < action.to <= policy.blast_radius.most_replicas[service]
+        elif action.kind is Kind.RESTART:
+            assert fleet.wanted >= 2 or fleet.ready == 0
         else:
             assert fleet.ready >= max(2, fleet.wanted)
-        own = [at for at, each in self.begun if each.service == service]
-        assert all(self.now - at >= policy.cooldown_minutes for at in own)
+        own = [(at, each) for at, each in self.begun if each.action and each.action.service == service]
+        for at, each in own:
+            next_rung = each.alarm == decision.alarm
+            assert self.now - at >= (min(policy.rung_minutes, policy.cooldown_minutes) if next_rung else 1)
+        if not any(each.alarm == decision.alarm for _, each in own):
+            assert all(self.now - at >= policy.cooldown_minutes for at, _ in own)
         hour = [at for at, _ in self.begun if at > self.now - 60]
         assert len(hour) < policy.blast_radius.actions_per_hour
-        unverified = {each.service for at, each in self.begun if at > self.now - 3}
+        unverified = {each.action.service for at, each in self.begun if at > self.now - 3 and each.action}
+        assert service not in unverified
         assert len(unverified | {service}) <= policy.blast_radius.services_at_once
         self.decider.history.begun(service, self.now)
         self.decider.history.open.add(service)
+        alarm = self.decider.alarm(decision.alarm)
+        assert alarm is not None
+        alarm.begun = True
         self.begun.append((self.now, decision))
 
 
@@ -144,7 +172,14 @@ def test_the_run_above_does_act_where_it_may() -> None:
     for _ in range(30):
         fleets = (None, Fleet(2, 2), None)
         run.minute(
-            {"probabilities": (0.1, 0.9, None), "fleets": fleets, "stopped": False, "approve": True, "helped": False}
+            {
+                "probabilities": (0.1, 0.9, None),
+                "fleets": fleets,
+                "stopped": False,
+                "approve": True,
+                "helped": False,
+                "by_callees": False,
+            }
         )
     kinds = [decision.action.kind for _, decision in run.begun if decision.action]
     assert kinds == [Kind.SCALE, Kind.RESTART]
@@ -156,7 +191,7 @@ def test_what_is_unknown_neither_raises_nor_ends_an_alarm(told: list[float | Non
     decider = Decider.fresh(lambda: 0.9, lambda: "alarm")
     active = False
     for now, probability in enumerate(told):
-        decider.decide(now, {"payment": Evidence("payment", probability, 0.5)}, {}, policy)
+        decider.observe(now, {"payment": Evidence("payment", probability, 0.5)}, policy)
         alarm = decider.watches["payment"].alarm
         if probability is None:
             assert (alarm is not None) == active

@@ -49,15 +49,18 @@ class LocalActuator:
         return await self._act("scale", service, str(to))
 
     async def restart(self, service: str) -> str:
-        """As in the protocol; each replica leaves the mesh before it stops."""
+        """As in the protocol; each replica leaves the mesh before it stops, those first that are not ready."""
         return await self._act("restart", service)
 
     async def drain(self, service: str, seconds: float) -> str:
-        """As in the protocol: the youngest ready replica; the stack keeps the lease."""
+        """As in the protocol: the oldest ready replica; the stack keeps the lease.
+
+        The oldest has had most time to go wrong, and the youngest may be the one that was just added to help.
+        """
         ready = [each for each in await self._replicas(service) if each["ready"]]
         if len(ready) < 2:
             raise ActuatorError(Failure.REFUSED, f"{len(ready)} replica of {service} is ready: nobody would serve")
-        program = str(min(ready, key=lambda each: float(each["uptime"]))["name"])
+        program = str(max(ready, key=lambda each: float(each["uptime"]))["name"])
         await self._act("drain", program, "--seconds", f"{seconds:g}")
         return program
 

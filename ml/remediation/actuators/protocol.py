@@ -43,7 +43,10 @@ class Actuator(Protocol):
         ...
 
     async def restart(self, service: str) -> str:
-        """Restart the replicas one after the other, each ready before the next; says which."""
+        """Restart the replicas one after the other, each ready before the next; says which.
+
+        REFUSED: nobody would serve meanwhile.
+        """
         ...
 
     async def drain(self, service: str, seconds: float) -> str:

@@ -1,7 +1,11 @@
-"""A leak: memory that is taken, written to and not given back before the end."""
+"""A leak: memory that is taken, written to and not given back before the end.
+
+Where the process has a limit a leak ends as real ones do: it leaves nothing, and takes what others give back.
+"""
 
 import mmap
 import threading
+import time
 
 import structlog
 
@@ -9,7 +13,9 @@ from shared.chassis.faults.active import Active, Kind, Refused
 from shared.chassis.faults.requests import MOST_MEMORY_MB, MemoryFault
 
 _MEGABYTE = 1024 * 1024
-_PAGE = b"\1" * _MEGABYTE
+_SMALLEST = 64 * 1024
+_ONES = b"\1" * _MEGABYTE
+_BREATH_SECONDS = 0.05
 
 log = structlog.get_logger()
 
@@ -33,21 +39,41 @@ class MemoryFaults(Kind[MemoryFault]):
 
 def _leak(fault: Active[MemoryFault]) -> None:
     leaked: list[mmap.mmap] = []
+    left, starved = fault.request.max_mb * _MEGABYTE, False
     try:
-        while not fault.wait(1 / fault.request.mb_per_second):
-            if len(leaked) < fault.request.max_mb:
-                leaked.append(_megabyte())
-                fault.strike()
-    except (OSError, MemoryError) as error:
-        log.warning("fault cannot take more memory", fault=fault.id, mb=len(leaked), error=str(error))
-        fault.wait(fault.left)
+        while True:
+            try:
+                if fault.wait(1 / fault.request.mb_per_second):
+                    return
+                taken = _take(leaked, min(_MEGABYTE, left))
+                left -= taken
+                if taken:
+                    fault.strike()
+                if left and taken < _MEGABYTE and not starved:
+                    starved = True
+                    log.warning("fault has taken all memory there is", fault=fault.id, mb=len(leaked))
+            except MemoryError:  # even waiting needs some, and a leak does not end because of that
+                time.sleep(_BREATH_SECONDS)
     finally:
-        for megabyte in leaked:
-            megabyte.close()
+        for piece in leaked:
+            piece.close()
 
 
-def _megabyte() -> mmap.mmap:
+def _take(leaked: list[mmap.mmap], wanted: int) -> int:
+    """Take so many bytes, in pieces where there is no whole one any more; returns how many there were."""
+    taken, size = 0, wanted
+    while size >= _SMALLEST and taken < wanted:
+        try:
+            leaked.append(_mapped(size))
+        except (OSError, MemoryError):
+            size //= 2
+        else:
+            taken += size
+    return taken
+
+
+def _mapped(size: int) -> mmap.mmap:
     # private, as an allocator's is: shared memory would not count towards the limit on the process's data
-    taken = mmap.mmap(-1, _MEGABYTE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    taken.write(_PAGE)  # memory that nobody has written to is none
+    taken = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    taken.write(memoryview(_ONES)[:size])  # memory that nobody has written to is none
     return taken

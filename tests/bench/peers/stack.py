@@ -14,6 +14,9 @@ from urllib.request import Request, urlopen
 
 import asyncpg
 
+from infra.local import owner
+from infra.local.state import MARKER, StateDirectory
+
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".local" / "bench" / "bin" / "python"
 """The benches' own environment has the instrumentation that ours does without."""
@@ -38,7 +41,8 @@ class TutorialStack:
         return f"http://127.0.0.1:{self._ports['order']}"
 
     def up(self) -> None:
-        """Start everything and wait until it answers."""
+        """Start everything and wait until it answers. It ends with this process, even if that is killed."""
+        owner.watch(os.getpid(), StateDirectory(self._directory))
         self._start("sink", "tests.bench.peers.sink", [str(self._ports["sink"])], {})
         for name in SERVICES:
             self.start(f"{name}-1")
@@ -82,6 +86,7 @@ class TutorialStack:
 
     def down(self) -> None:
         """End everything."""
+        owner.forget(StateDirectory(self._directory))
         for process in self._running.values():
             process.terminate()
         for process in self._running.values():
@@ -97,7 +102,7 @@ class TutorialStack:
             self._running[name] = subprocess.Popen(
                 [PYTHON, "-m", module, *words],
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **environment},
+                env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", MARKER: str(self._directory), **environment},
                 stdout=log,
                 stderr=log,
             )

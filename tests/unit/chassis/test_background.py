@@ -194,3 +194,16 @@ def test_two_tasks_of_one_name_are_a_defect() -> None:
     background.add("x", asyncio.Event().wait)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'x'"):
         background.add("x", asyncio.Event().wait)  # type: ignore[arg-type]
+
+
+async def test_the_tasks_of_the_loop_are_counted_also_by_another_thread() -> None:
+    background, registry = make(HandSet(limit=0))
+    assert registry.get_sample_value("asyncio_tasks") == 0
+    background.start()
+    before = await asyncio.to_thread(registry.get_sample_value, "asyncio_tasks")
+    waiting = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
+    assert await asyncio.to_thread(registry.get_sample_value, "asyncio_tasks") == before + 3
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert await asyncio.to_thread(registry.get_sample_value, "asyncio_tasks") == before

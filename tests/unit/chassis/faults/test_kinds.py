@@ -1,6 +1,8 @@
 """What each kind of fault does, with time and chance in the test's hands. Statements: tests/integration/chassis."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -242,6 +244,48 @@ def test_memory_leaks_up_to_its_bound_and_comes_back_at_the_end(made: Bench) -> 
     made.faults.clear()
     until(lambda: not is_running(fault.id))
     assert process.memory_info().rss - before < 20 * MEGABYTE
+
+
+_LIMITED = """
+import mmap, resource, sys, threading, time
+import psutil
+from shared.chassis.faults.active import Active
+from shared.chassis.faults.memory import _leak
+from shared.chassis.faults.requests import MemoryFault
+
+def mapped(megabytes):
+    return mmap.mmap(-1, megabytes * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+def nothing_left():
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            mapped(2).close()
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+given_back_later = mapped(16)
+fault = Active("leak", MemoryFault(mb_per_second=1_000, max_mb=900, seconds=100), time, lambda: None)
+limit = psutil.Process().memory_info().data + 60 * 2**20
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+leak = threading.Thread(target=_leak, args=(fault,), daemon=True)
+leak.start()
+first = nothing_left()
+given_back_later.close()
+again = nothing_left()
+fault.over.set()
+leak.join()
+mapped(50).close()
+sys.stdout.write(f"{first} {again}")
+"""
+
+
+def test_a_leak_that_meets_the_limit_of_its_process_takes_what_others_give_back_until_it_ends() -> None:
+    words = [sys.executable, "-c", _LIMITED]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert (found.stdout.splitlines()[-1:], found.returncode) == (["True True"], 0), found.stderr
 
 
 def test_all_leaks_together_are_bounded(made: Bench) -> None:

@@ -70,11 +70,13 @@ class Platform:
         self.directory, self.now = directory, 1_000_000_000.0
         self.probabilities: dict[str, float | None] = dict.fromkeys(SERVICES, 0.05)
         self.signals: tuple[str, ...] = ()
+        self.moved: dict[str, dict[str, float]] = {}
         self.breached: set[str] = set()
         self.answer: Callable[[httpx.Request], httpx.Response] = self.honest
         self.replicas, self.dice = Replicas(), dice
         self.policy_file = directory / "policy.yaml"
         self.policy(**policy)
+        self.each_minute: Callable[[], None] = lambda: None
         self._ids = count(1)
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: self.answer(request)))
         self.start()
@@ -108,6 +110,7 @@ class Platform:
         """So many turns, each with the actions that it began."""
         for _ in range(number):
             self.now += 60
+            self.each_minute()
             await self.remediator.minute()
             await self.acting.settled()
 
@@ -130,11 +133,12 @@ class Platform:
 
     def prediction(self, service: str, **changed: Any) -> dict[str, Any]:
         probability = self.probabilities[service]
+        moved = self.moved.get(service, dict.fromkeys(self.signals, 1.0))
         state = "unknown" if probability is None else "warning" if probability >= 0.5 else "quiet"
         return {
             "service": service, "at": datetime.fromtimestamp(self.now, UTC).isoformat(), "state": state,
             "probability": probability, "threshold": 0.5, "horizon_minutes": [10, 30], "why": "",
-            "reasons": [{"signal": each, "words": "it moved", "weight": 1.0} for each in self.signals],
+            "reasons": [{"signal": each, "words": "it moved", "weight": weight} for each, weight in moved.items()],
             "missing": [], "model": "abc",
         } | changed  # fmt: skip
 

@@ -66,28 +66,35 @@ async def test_added_replicas_are_given_back_after_a_quiet_time(make: Callable[.
     assert len(platform.replicas.calls) == 2
 
 
-async def test_what_did_not_help_is_rolled_back_and_the_next_remedy_needs_a_person(
+async def test_a_scale_out_that_did_not_help_is_rolled_back_where_nothing_else_may_be_tried(
     make: Callable[..., Platform],
 ) -> None:
-    platform = make()
+    platform = make(remedies=[{"actions": ["scale"]}])
     platform.probabilities["payment"] = 0.8
     await platform.minutes(12)
     assert platform.replicas.calls == [("scale", "payment", 2, 3), ("scale", "payment", 3, 2)]
     (record,) = platform.actions()
     assert (record.verification, record.rollback) == ("not helped", "done")
-    await platform.minutes(15)
-    (question,) = [each for each in platform.approvals.all() if each.answer == "waiting"]
+    await platform.minutes(60)
+    assert len(platform.replicas.calls) == 2
+
+
+async def test_the_next_remedy_needs_a_person_and_a_drain_that_did_not_help_ends(make: Callable[..., Platform]) -> None:
+    platform = make()
+    platform.probabilities["payment"] = 0.8
+    await platform.minutes(13)
+    (question,) = platform.approvals.all()
     assert question.action.kind == "drain"
     platform.approvals.answer(question.id, yes=True, by="ada")
     await platform.minutes(1)
-    assert platform.replicas.calls[2:] == [("drain", "payment", 300.0)]
+    assert platform.replicas.calls[1:] == [("drain", "payment", 300.0)]
     assert platform.actions()[-1].approved_by == "ada"
     await platform.minutes(10)
-    assert platform.replicas.calls[3:] == [("undrain", "payment", "payment-2")]
+    assert platform.replicas.calls[2:] == [("undrain", "payment", "payment-2"), ("scale", "payment", 3, 2)]
 
 
 async def test_a_rollback_leaves_a_number_that_somebody_else_has_set(make: Callable[..., Platform]) -> None:
-    platform = make()
+    platform = make(remedies=[{"actions": ["scale"]}])
     platform.probabilities["payment"] = 0.8
     await platform.minutes(2)
     platform.replicas.fleets["payment"] = Fleet(6, 6)
@@ -200,7 +207,7 @@ async def test_each_failure_of_the_actuator_ends_in_a_clear_record_and_no_second
 
 
 async def test_after_a_timeout_the_action_is_verified_as_if_it_had_been_done(make: Callable[..., Platform]) -> None:
-    platform = make()
+    platform = make(remedies=[{"actions": ["scale"]}])
     platform.replicas.failing = ActuatorError(Failure.TIMEOUT, "no answer")
     platform.probabilities["payment"] = 0.8
     await platform.minutes(2)
@@ -234,7 +241,7 @@ async def test_without_a_record_nothing_is_done(make: Callable[..., Platform], m
 async def test_a_new_process_keeps_the_cooldown_and_verifies_what_the_old_one_began(
     make: Callable[..., Platform],
 ) -> None:
-    platform = make()
+    platform = make(remedies=[{"actions": ["scale"]}])
     platform.probabilities["payment"] = 0.8
     await platform.minutes(2)
     platform.end()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.remediation.policy import DEFAULT, Kind, Mode, PolicyError, load
+from ml.remediation.policy import DEFAULT, Kind, Mode, PolicyError, Whom, load
 
 
 def test_the_shipped_policy_only_says_what_it_would_do() -> None:
@@ -16,9 +16,16 @@ def test_the_shipped_policy_only_says_what_it_would_do() -> None:
 
 def test_the_signal_that_moved_most_chooses_the_remedies() -> None:
     policy = load(DEFAULT)
-    assert policy.ladder(["memory", "pool"]) == (Kind.SCALE, Kind.RESTART)
-    assert policy.ladder(["pool", "memory"]) == (Kind.SCALE, Kind.DRAIN)
-    assert policy.ladder(["latency_p99"]) == policy.ladder([]) == (Kind.SCALE,)
+    for signals, whom, actions, called_for in (
+        (["latency_p99", "pool", "queue_age"], Whom.ITSELF, (Kind.SCALE, Kind.RESTART), "pool"),
+        (["queue_age", "memory"], Whom.ITSELF, (Kind.SCALE, Kind.DRAIN), "queue_age"),
+        (["callees_pool", "pool"], Whom.CALLEE, (Kind.SCALE, Kind.RESTART), "callees_pool"),
+        (["latency_p99"], Whom.ITSELF, (Kind.SCALE,), ""),
+        ([], Whom.ITSELF, (Kind.SCALE,), ""),
+    ):
+        found = policy.remedy(signals)
+        assert found is not None
+        assert (found[0].treat, found[0].actions, found[1]) == (whom, actions, called_for)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +37,8 @@ def test_the_signal_that_moved_most_chooses_the_remedies() -> None:
         ("cooldown_minutes: .nan\n", 1, "cooldown_minutes"),
         ("persistence: {k: 9, n: 3}\n", 1, "9 of 3 minutes can never be"),
         ("remedies:\n  - {actions: [scale]}\n  - {actions: [reboot]}\n", 3, "remedies.1.actions.0"),
+        ("remedies:\n  - {signals: [pool], treat: callee, actions: [scale]}\n", 2, "callees_pool"),
+        ("remedies:\n  - {actions: [scale, scale]}\n", 2, "stands on a ladder once"),
         ("control_share: 1\n", 1, "control_share"),
         ("drain_minutes: 60\n", 1, "drain_minutes"),
         ("mode: [\n", 2, ""),
