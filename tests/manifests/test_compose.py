@@ -21,6 +21,7 @@ LIMIT_MB = 3 * 1000 * 1000 * 1000 / (1024 * 1024)
 UNASKABLE = {"otel-collector"}
 # Run when called, by an operator who waits for the end.
 TOOLS = {"tools"}
+EXCHANGED = ("./.local/compose/run/admin", "./.local/compose/run/audit")
 SETTLED_BY_DEFAULT = re.compile(r"\$\{([A-Z0-9_]+)(:?-)([^}]*)\}")
 
 
