@@ -65,7 +65,7 @@ def remove(engine: Engine) -> None:
 def _import_base(engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="holdfast-base-") as temporary:
         root = Path(temporary) / "root"
-        packages = "python3,python3-venv,ca-certificates,busybox"
+        packages = "python3,python3-venv,python3-pip,ca-certificates,busybox"
         words = ["debootstrap", "--variant=minbase", f"--include={packages}", RELEASE, str(root)]
         output(words, os.environ, _BUILD_SECONDS)
         shutil.rmtree(root / "var/cache/apt/archives")
