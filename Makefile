@@ -95,7 +95,7 @@ rehearse-compose: ## the containers with a real engine and stand-in images: REHE
 
 .PHONY: chaos compare gameday chaos-schedule chaos-stop
 chaos: chaos-packages ## break something on purpose: SCENARIO=payment-down; without it, the list
-	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(CHAOS)
+	@$(PYTHON_) -m chaos $(if $(SCENARIO),run $(SCENARIO),list) $(if $(CHAOS_TARGET),--target $(CHAOS_TARGET)) $(CHAOS)
 
 compare: chaos-packages ## what is a pattern worth: the same fault with more and more of them on: SCENARIO=payment-latency
 	@$(PYTHON_) -m chaos compare $(or $(SCENARIO),payment-latency) $(CHAOS)
@@ -106,8 +106,8 @@ gameday: chaos-packages ## several experiments, one after the other: SCENARIOS="
 chaos-schedule: chaos-packages ## the week's plan, each day at AT=10:00, until interrupted; DAY=monday runs that day's now
 	@$(PYTHON_) -m chaos schedule $(if $(AT),--at $(AT)) $(if $(DAY),--day $(DAY)) $(CHAOS)
 
-chaos-stop: packages ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
-	@$(PYTHON_) -m chaos stop $(CHAOS)
+chaos-stop: $(if $(filter kubernetes,$(CHAOS_TARGET)),chaos-packages,packages) ## end the experiment that runs, and every fault everywhere: stack, mesh, inside each service
+	@$(PYTHON_) -m chaos stop $(if $(CHAOS_TARGET),--target $(CHAOS_TARGET)) $(CHAOS)
 
 .PHONY: remediate remediate-stop
 remediate: packages ## act on warnings as ml/remediation/policy.yaml lets it, every minute: MODE=shadow (says only), approve, auto

@@ -35,14 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def show(_chosen: argparse.Namespace) -> int:
-    """List the scenarios."""
+def show(chosen: argparse.Namespace) -> int:
+    """List the scenarios; with a target those that run there, and of the others why not."""
+    place = targets.place(getattr(chosen, "target", None))
     width = max(len(name) for name in definition.names())
+    elsewhere = []
     for name in definition.names():
         experiment = definition.load(name)
-        sys.stdout.write(f"{name:{width}}  {experiment['title']}\n")
-        for place, reason in definition.of(experiment).not_on.items():
-            sys.stdout.write(f"{'':{width}}  not on {place}: {reason}\n")
+        reasons = {str(where): why for where, why in definition.of(experiment).not_on.items()}
+        if place in reasons:
+            elsewhere.append(f"{name:{width}}  {reasons[place]}")
+        else:
+            sys.stdout.write(f"{name:{width}}  {experiment['title']}\n")
+    if elsewhere:
+        sys.stdout.write(f"\nNot on {place}:\n" + "".join(f"{line}\n" for line in elsewhere))
     sys.stdout.write("\nmake chaos SCENARIO=NAME, make gameday, make chaos-stop. What each teaches: docs/chaos.md\n")
     return 0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 EXPERIMENTS = Path(__file__).resolve().parent / "experiments"
 NAME = "holdfast"
 
+Place = Literal["local", "compose", "kubernetes"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -170,7 +171,7 @@ class Definition(Part):
     blast_radius: str
     expected: str
     fault_seconds: Seconds = 20.0
-    not_on: Mapping[Literal["local", "compose"], str] = {}
+    not_on: Mapping[Place, str] = {}
     replicas: Mapping[str, Annotated[int, Field(ge=0, le=8)]] = {}
     load: Load = Load()
     bites: tuple[Check, ...] = ()
@@ -179,6 +180,11 @@ class Definition(Part):
     abort: Abort = Abort()
     recovery: Recovery = Recovery()
     control: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Where it runs."""
+        return tuple(place for place in get_args(Place) if place not in self.not_on)
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:

@@ -28,6 +28,7 @@ _LONG = (
     "test_both_meshes",
     "test_on_postgres",
     "test_local_stack_trouble",
+    "test_machine",
     "test_fuzzing",
 )
 

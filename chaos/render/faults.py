@@ -25,12 +25,20 @@ def fault_of(experiment: Mapping[str, Any]) -> Fault:
         and step["provider"]["module"].startswith(_ACTIONS)
         and step["provider"]["func"] not in _LINGERS
     ]
-    last = actions[-1]
+    return fault_by(actions[-1]["func"], actions[-1].get("arguments", {}))
+
+
+def fault_by(action: str, arguments: Mapping[str, Any]) -> Fault:
+    """The fault of one action, by its function's name and arguments.
+
+    Raises:
+        NotExpressible: with the reason.
+    """
     try:
-        make = _BY_ACTION[last["func"]]
+        make = _BY_ACTION[action]
     except KeyError:
-        raise NotExpressible(f"the action {last['func']} has no counterpart") from None
-    return make(last.get("arguments", {}))
+        raise NotExpressible(f"the action {action} has no counterpart") from None
+    return make(arguments)
 
 
 def _nothing(_arguments: Mapping[str, Any]) -> Fault:

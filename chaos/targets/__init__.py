@@ -1,10 +1,11 @@
-"""The places where experiments run: local or compose, as `CHAOS_TARGET` says, else the stack that was started last."""
+"""The places where experiments run: local, compose or kubernetes, as `CHAOS_TARGET` says; else the stack that was
+started last."""
 
 import os
 
 from chaos.targets.target import Target, TargetError
 
-PLACES = ("local", "compose")
+PLACES = ("local", "compose", "kubernetes")
 
 
 def place(name: str | None = None) -> str:
@@ -26,13 +27,18 @@ def chosen(name: str | None = None) -> Target:
         TargetError: there is none of that name, or it does not run.
     """
     # Each needs packages and programs of its own.
-    if place(name) == "local":
+    where = place(name)
+    if where == "local":
         from chaos.targets.local import Local
 
         return Local()
-    from chaos.targets.compose import Compose
+    if where == "compose":
+        from chaos.targets.compose import Compose
 
-    return Compose()
+        return Compose()
+    from chaos.targets.kubernetes import Kubernetes
+
+    return Kubernetes()
 
 
 def _started() -> str:

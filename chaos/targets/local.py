@@ -2,9 +2,6 @@
 
 import contextlib
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import psutil
 
 from chaos.targets import mesh, roles
 from chaos.targets.admin import Admin
+from chaos.targets.auditing import run_auditor
 from chaos.targets.target import Addresses, Broker, Program, Replica, TargetError
 from infra.envoy.admin import AdminError
 from infra.local import envoy
@@ -22,13 +20,12 @@ from infra.local.everywhere import end_everything
 from infra.local.faults import StackFaults
 from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
-from infra.local.settings import ROOT, SERVICES, service_named
+from infra.local.settings import SERVICES, service_named
 from infra.local.stack import LocalStack
 from infra.mesh import lesson
 
 logger = logging.getLogger("chaostoolkit")
 
-_COMMAND_SECONDS = 60.0
 _ALIVE = frozenset({"RUNNING", "STOPPING"})
 
 
@@ -161,11 +158,7 @@ class Local:
 
     def audit(self, answers: Path | None, report: Path, *, settled: bool) -> tuple[int, str]:
         """The auditor over the stack's three databases."""
-        words = [sys.executable, "-m", "infra.audit", "--json", str(report)]
-        words += ["--answers", str(answers)] if answers else []
-        words += ["--settled"] if settled else []
-        done = _finished(words, os.environ | self._environment)
-        return done.returncode, done.stdout + done.stderr
+        return run_auditor(self._environment, answers, report, settled=settled)
 
     def _runs(self, name: str) -> bool:
         return self._states().get(name, ("STOPPED", 0))[0] != "STOPPED"
@@ -193,18 +186,3 @@ def _seen(state: str, pid: int) -> str:
         return "paused" if psutil.Process(pid).status() == psutil.STATUS_STOPPED else "running"
     except psutil.NoSuchProcess:
         return "down"
-
-
-def _finished(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603 - our own modules with our own words
-            words,
-            env=dict(environment),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TargetError(f"{' '.join(words[1:4])} took more than {_COMMAND_SECONDS:.0f} s") from error

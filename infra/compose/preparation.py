@@ -20,9 +20,9 @@ IMAGES_USER = 10_001
 """User and group of the images; the Dockerfile says the same."""
 
 POSTGRES, GRAFANA, AUDITOR = "postgres", "grafana", "auditor"
-PREDICTION = "prediction"
-"""The profile of docker-compose.yml that has the predictor."""
-_KEPT = ("postgres", "nats", "jaeger", "prometheus", "alertmanager", "grafana", "page")
+PREDICTION, REMEDIATION = "prediction", "remediation"
+"""The profiles of docker-compose.yml: the predictor, and what acts on what it says."""
+_KEPT = ("postgres", "nats", "jaeger", "prometheus", "alertmanager", "grafana", "page", REMEDIATION)
 _GENERATED = ("nats", "alertmanager", "envoy")
 _SHARED = ("admin", "audit")
 """What containers and this machine both write to: Envoy's administration, and what the auditor reads and says."""
@@ -68,6 +68,8 @@ def variables(settings: LocalSettings) -> dict[str, str]:
         "HOLDFAST_PROMETHEUS_MB": str(settings.prometheus_mb),
         "HOLDFAST_LOG_LEVEL": settings.log_level,
         "HOLDFAST_MINUTE_SECONDS": f"{settings.minute_seconds:g}",
+        "HOLDFAST_REMEDIATION": settings.remediation,
+        "HOLDFAST_REMEDIATION_POLICY": str(ROOT / Path(settings.remediation_policy).expanduser()),
         **_prediction(settings),
     }
 
@@ -77,9 +79,15 @@ def predicts(settings: LocalSettings) -> bool:
     return settings.prediction != "off" and settings.model is not None and _keys(settings) is not None
 
 
+def remediates(settings: LocalSettings) -> bool:
+    """What acts on predictions is wanted, and there are some."""
+    return predicts(settings) and settings.remediation != "off"
+
+
 def profiles(settings: LocalSettings) -> dict[str, str]:
     """The variable that says which optional containers are part of the stack."""
-    return {"COMPOSE_PROFILES": PREDICTION} if predicts(settings) else {}
+    chosen = [PREDICTION] * predicts(settings) + [REMEDIATION] * remediates(settings)
+    return {"COMPOSE_PROFILES": ",".join(chosen)} if chosen else {}
 
 
 def prepare(settings: LocalSettings, envoy: str) -> None:
@@ -96,6 +104,7 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
     _ensure_database_secrets(state)
     secrets.ensure_own(state, GRAFANA, "admin_password")
     _ensure(state, CONTROL_ROOM, "database_url", "sqlite+aiosqlite:////data/page.sqlite")
+    _ensure(state, REMEDIATION, "admin_token", secrets.read(state, secrets.OPERATOR, "admin_token"))
     for name in _KEPT:
         (state.data / name).mkdir(mode=0o700, exist_ok=True)
     generated = {

@@ -49,7 +49,8 @@ class ComposeStack:
         self._report = report
         chosen = preparation.variables(settings) | preparation.profiles(settings)
         self._environ = {**engine.environ, **chosen, **(more or {})}
-        self._built = (*_BUILT, "predictor") if preparation.predicts(settings) else _BUILT
+        self._built = (*_BUILT, *("predictor",) * preparation.predicts(settings))
+        self._built += ("remediation",) * preparation.remediates(settings)
 
     @property
     def project(self) -> str:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from sqlalchemy.engine import make_url
 
 from infra.local import nats
 from infra.local import secrets as local
-from infra.local.settings import MODULES
+from infra.local.settings import CONTROL_ROOM, MODULES
 from infra.local.state import StateDirectory
 
 NAMESPACE = "holdfast"
@@ -34,6 +35,7 @@ _HELD = {
     "payment": ("admin_token", "nats_password", "order_to_payment_key", "card_sealing_private_key"),
     "inventory": ("admin_token", "order_to_inventory_key"),
 }
+_PAGE = ("admin_token", "alert_token")
 _BROKER_USERS = ("order", "payment", local.OPERATOR)
 
 
@@ -46,17 +48,29 @@ def make(database_url: str = DATABASE_URL) -> dict[str, dict[str, str]]:
         state.create()
         local.ensure(state)
         made = {holder: {key: local.read(state, holder, key) for key in keys} for holder, keys in _HELD.items()}
+        made["control-room"] = {key: local.read(state, CONTROL_ROOM, key) for key in _PAGE}
         broker = {user: local.read(state, user, "nats_password") for user in _BROKER_USERS}
     for module in MODULES:
         made[module]["database_url"] = database_url.format(service=module, password=passwords[f"{module}_password"])
+    made["remediation"] = {"admin_token": made["order"]["admin_token"]}
     made["nats-auth"] = {
         # JSON is valid in the server's own format, so quoting is JSON's
         "users.conf": f"authorization: {json.dumps(nats.authorization(broker), indent=2)}\n",
         "cluster.conf": _cluster(chance.token_urlsafe(32)),
     }
     made["postgres"] = passwords
-    made["operator"] = {"admin_token": made["order"]["admin_token"], "nats_password": broker[local.OPERATOR]}
+    made["operator"] = {
+        "admin_token": made["order"]["admin_token"],
+        "nats_password": broker[local.OPERATOR],
+        # in a role that reads and no more
+        **{f"{each}_database_url": _auditors(made[each]["database_url"], passwords) for each in MODULES},
+    }
     return made
+
+
+def _auditors(url: str, passwords: Mapping[str, str]) -> str:
+    address = make_url(url).set(username="auditor", password=passwords["auditor_password"])
+    return address.render_as_string(hide_password=False)
 
 
 def _cluster(password: str) -> str:

@@ -98,7 +98,8 @@ class Launcher:
         changed = differences(self._settings, self._state)
         if changed:
             raise StackError(
-                f"A stack already runs in {self._state.path}, with another {', '.join(changed)}.",
+                f"A stack already runs in {self._state.path} (supervisor: pid {self.control.pid()}),"
+                f" with another {', '.join(changed)}.",
                 "For the new settings: make restart. For a second stack: another state_dir, with other ports.",
             )
 

@@ -43,6 +43,11 @@ def monitor_url(settings: LocalSettings) -> str:
     return f"http://127.0.0.1:{settings.nats_monitor_port}"
 
 
+def store(state: StateDirectory) -> Path:
+    """Where the streams are kept."""
+    return state.data / "nats"
+
+
 def command(state: StateDirectory) -> tuple[str, ...]:
     """How the supervisor starts the broker."""
     return (str(Path(sys.executable).parent / "nats-server"), "--config", str(state.run / "nats.conf"))
@@ -71,7 +76,7 @@ def render(settings: LocalSettings, state: StateDirectory, passwords: dict[str, 
         "listen": f"127.0.0.1:{settings.nats_port}",
         "http": f"127.0.0.1:{settings.nats_monitor_port}",
         "jetstream": {
-            "store_dir": str(state.data / "nats"),
+            "store_dir": str(store(state)),
             "max_memory_store": settings.nats_memory_mb * 1024 * 1024,
             "max_file_store": settings.nats_file_mb * 1024 * 1024,
         },

@@ -5,7 +5,8 @@ immediate, so that a drill shows recovery and not waiting; each further end soon
 bound, for ever: a program that is killed a thousand times is started a thousand times. A program that ended with exit
 code 78 has said that its configuration is wrong, and is left alone until somebody starts it.
 
-It also ends the faults on purpose whose time is over (`leases.py`), those too that ended while it was away itself.
+It also ends the faults on purpose whose time is over (`leases.py`), those too that ended while it was away itself, and
+looks after a broker whose disk was full (`broker_watch.py`).
 """
 
 import json
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from infra.local.broker_watch import BrokerWatch
 from infra.local.control import BAD_CONFIGURATION, Control, ControlError
 from infra.local.leases import Keeper, Leases
 
@@ -142,8 +144,11 @@ class Reviver:
     def _write_record(self) -> None:
         counts = {name: asdict(story)["restarts"] for name, story in self.policy.stories.items()}
         temporary = self._record.with_suffix(".part")
-        temporary.write_text(json.dumps(counts), encoding="utf-8")
-        temporary.replace(self._record)
+        try:
+            temporary.write_text(json.dumps(counts), encoding="utf-8")
+            temporary.replace(self._record)
+        except OSError as error:
+            _log(f"{self._record}: {error.strerror}")  # a full disk; what is shown counts from the last that was kept
 
     def timeout(self) -> float | None:
         """Seconds until the next planned start; None = nothing is planned."""
@@ -151,10 +156,11 @@ class Reviver:
         return None if due is None else max(0.0, due - self._clock())
 
 
-def main(socket: str, record: str, leases: str) -> None:
+def main(socket: str, record: str, leases: str, broker: str, streams: str) -> None:
     """Serve events from standard input until it closes."""
     control = Control(Path(socket))
     reviver, keeper = Reviver(control, Path(record)), Keeper(Leases(Path(leases)), control)
+    watch = BrokerWatch(broker, Path(streams), control)
     reviver.catch_up()
     incoming = sys.stdin.buffer
     with selectors.DefaultSelector() as selector:
@@ -175,6 +181,8 @@ def main(socket: str, record: str, leases: str) -> None:
                 _say("READY\n")
             for failure in keeper.end_due():
                 _log(failure)
+            if told := watch.look():
+                _log(told)
             try:
                 reviver.start_due()
             except ControlError as error:
@@ -211,4 +219,4 @@ def _log(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:6])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from infra.local import nats
 from infra.local.control import Control
 from infra.local.errors import StackError
 from infra.local.programs import Program, base_environment
@@ -58,7 +59,7 @@ def render(settings: LocalSettings, state: StateDirectory, programs: list[Progra
             "rpcinterface:supervisor",
             {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
         ),
-        _reviver(state, socket),
+        _reviver(settings, state, socket),
         *(_program(settings, state, program) for program in programs),
     ]
     return "\n".join(sections)
@@ -117,9 +118,10 @@ def _program(settings: LocalSettings, state: StateDirectory, program: Program) -
     return _section(f"program:{program.name}", options)
 
 
-def _reviver(state: StateDirectory, socket: Path) -> str:
+def _reviver(settings: LocalSettings, state: StateDirectory, socket: Path) -> str:
     paths = (socket, state.run / "restarts.json", state.faults)
-    words = [sys.executable, "-m", "infra.local.reviver", *map(str, paths)]
+    broker = (f"{nats.monitor_url(settings)}/healthz", str(nats.store(state)))
+    words = [sys.executable, "-m", "infra.local.reviver", *map(str, paths), *broker]
     return _section(
         "eventlistener:reviver",
         {

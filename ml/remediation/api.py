@@ -1,4 +1,4 @@
-"""What operators and the control room ask of a running remediator: on loopback, with a token where it matters."""
+"""What operators and the control room ask of a running remediator, with a token where it matters."""
 
 import asyncio
 import hmac
@@ -17,6 +17,7 @@ from ml.remediation.limits import Action
 from ml.remediation.loop import Remediator
 from ml.remediation.metrics import Metrics
 
+LOOPBACK = "127.0.0.1"
 _MOST_RECORDS = 200
 
 
@@ -117,6 +118,11 @@ def _for_everybody(app: FastAPI, metrics: Metrics) -> None:
     def live() -> dict[str, str]:
         return {"status": "live"}
 
+    @app.get("/health/ready")
+    def ready() -> dict[str, str]:
+        # a policy that cannot be read, a predictor that is away: whoever asks is to be told so, and not sent away
+        return {"status": "ready"}
+
     @app.get("/metrics")
     def numbers() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -161,10 +167,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, port: int) -> AsyncIterator[None]:
-    """The interface on the loopback address, inside the block."""
+async def serving(app: FastAPI, port: int, host: str = LOOPBACK) -> AsyncIterator[None]:
+    """The interface, inside the block."""
     server = _Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     )
     task = asyncio.create_task(server.serve())
     try:

@@ -18,9 +18,10 @@ import httpx
 import structlog
 
 from ml.remediation.acting import Acting
+from ml.remediation.actuators.advice import AdviceActuator
 from ml.remediation.actuators.local import LocalActuator
 from ml.remediation.actuators.protocol import Actuator, ActuatorError
-from ml.remediation.api import create_app, serving
+from ml.remediation.api import LOOPBACK, create_app, serving
 from ml.remediation.approvals import Approvals
 from ml.remediation.audit import Audit, AuditUnavailable, Record, read
 from ml.remediation.decide import Decider
@@ -86,7 +87,9 @@ async def _remediate(chosen: argparse.Namespace) -> None:
         await remediator.begin()
         token = _token(chosen)
         if token:
-            await held.enter_async_context(serving(create_app(remediator, approvals, metrics, token), chosen.port))
+            await held.enter_async_context(
+                serving(create_app(remediator, approvals, metrics, token), chosen.port, chosen.host)
+            )
         log.info(
             "remediation", mode=remediator.policy.mode, actuator=actuator.name, port=chosen.port if token else None
         )
@@ -100,6 +103,8 @@ async def _remediate(chosen: argparse.Namespace) -> None:
 async def _actuator(chosen: argparse.Namespace) -> Actuator:
     if chosen.actuator == "local":
         return LocalActuator(os.environ)
+    if chosen.actuator == "advice":
+        return AdviceActuator(chosen.names.split())
     # an extra: who acts on the local stack does without its 20 MB
     from ml.remediation.actuators.kubernetes import KubernetesActuator, connect
 
@@ -137,13 +142,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("command", nargs="?", choices=("run", "stop", "resume", "audit"), default="run")
     parser.add_argument("--mode", type=Mode, choices=list(Mode), default=None, help="instead of the policy's")
     parser.add_argument("--policy", type=Path, default=DEFAULT)
-    parser.add_argument("--actuator", choices=("local", "kubernetes"), default="local")
+    parser.add_argument("--actuator", choices=("local", "kubernetes", "advice"), default="local")
+    parser.add_argument("--names", default="", help="advice: host names whose addresses are replicas: order=order")
     parser.add_argument("--namespace", default="holdfast", help="of the Deployments")
     parser.add_argument("--predictor", default="http://127.0.0.1:8095")
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090")
     parser.add_argument("--directory", type=Path, default=Path(".local/remediation"), help="audit and kill switch")
     parser.add_argument("--token-file", type=Path, default=Path(".local/secrets/operator/admin_token"))
-    parser.add_argument("--port", type=int, default=8096, help="of approvals and numbers, on loopback")
+    parser.add_argument("--port", type=int, default=8096, help="of approvals and numbers")
+    parser.add_argument("--host", default=LOOPBACK, help="address that it listens on; an image's is 0.0.0.0")
     parser.add_argument("--minute", type=float, default=60.0, help="seconds that count as a minute")
     parser.add_argument("--once", action="store_true", help="one turn, then end")
     return parser.parse_args(arguments)

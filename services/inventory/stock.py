@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, text, update
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, text, update
 
 from services.inventory.reservation import (
     HoldExpired,
@@ -32,33 +31,36 @@ from services.inventory.tables import Items, products, reservations
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.inserts import insert_unless
+from shared.chassis.prepared import Found, Prepared
 
 # a literal, not a parameter: only so do both databases use the partial index
 _IS_HELD = text("reservations.state = 'HELD'")
 _COLUMNS = (reservations.c.id, reservations.c.state, reservations.c.expires_at, reservations.c["items"])
 
-# made once: to make a statement, and to find its compiled form again, costs more than to run it
 _THE_ROW = reservations.c.id == bindparam("reservation_id")
-_FIND = select(*_COLUMNS).where(_THE_ROW)
-_LOCK = _FIND.with_for_update()
-_CHANGE = update(reservations).where(_THE_ROW).returning(*_COLUMNS)
-_CHANGE_HELD = update(reservations).where(_THE_ROW, _IS_HELD).returning(*_COLUMNS)
-_BURY = insert_unless(reservations, "id")
+_FIND = Prepared(select(*_COLUMNS).where(_THE_ROW))
+_LOCK = Prepared(select(*_COLUMNS).where(_THE_ROW).with_for_update())
+_CHANGE = Prepared(update(reservations).where(_THE_ROW).returning(*_COLUMNS))
+_CHANGE_HELD = Prepared(update(reservations).where(_THE_ROW, _IS_HELD).returning(*_COLUMNS))
+_BURY = Prepared(insert_unless(reservations, "id"))
 # a new row, or an expired one of the same items made HELD again; any other row stays, and none is returned
-_TAKE = insert_unless(
-    reservations,
-    "id",
-    action="DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at, updated_at = excluded.updated_at"
-    " WHERE reservations.state = 'EXPIRED' AND reservations.items = excluded.items",
+_TAKE = Prepared(
+    insert_unless(
+        reservations,
+        "id",
+        action="DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at,"
+        " updated_at = excluded.updated_at"
+        " WHERE reservations.state = 'EXPIRED' AND reservations.items = excluded.items",
+    )
 )
 _NEXT_EXPIRY = select(func.min(reservations.c.expires_at)).where(_IS_HELD)
 _FREE = select(products.c.sku, products.c.free).where(products.c.sku.in_(bindparam("skus", expanding=True)))
 
 
-def _moving(source: str, target: str) -> ReturningUpdate[tuple[str]]:
+def _moving(source: str, target: str) -> Prepared:
     """Move stock of one product from column to column, if there is enough."""
     count = bindparam("count", type_=BigInteger)
-    return (
+    return Prepared(
         update(products)
         .where(products.c.sku == bindparam("of"), products.c[source] >= count)
         .values({source: products.c[source] - count, target: products.c[target] + count})
@@ -92,7 +94,7 @@ class Stock:
         new = _row(reservation_id, State.HELD, items, expires_at, now)
 
         def reserve(connection: Connection) -> tuple[Reservation, Outcome]:
-            fresh = connection.execute(_TAKE, new).one_or_none()
+            fresh = _TAKE.run(connection, new).one_or_none()
             if fresh is None:
                 return _take_up(connection, reservation_id, items, now, expires_at)
             _hold(connection, items)
@@ -109,7 +111,7 @@ class Stock:
         sale = {"reservation_id": reservation_id, "state": State.COMMITTED, "updated_at": milliseconds(self._clock)}
 
         def commit(connection: Connection) -> Reservation | None:
-            row = connection.execute(_CHANGE_HELD, sale).one_or_none()
+            row = _CHANGE_HELD.run(connection, sale).one_or_none()
             if row is None:
                 return None
             _move(connection, row.items, _SELL)
@@ -132,7 +134,7 @@ class Stock:
         tombstone = _row(reservation_id, State.RELEASED, {}, None, now)
 
         def release(connection: Connection) -> tuple[Reservation, Outcome]:
-            if (row := connection.execute(_BURY, tombstone).one_or_none()) is not None:
+            if (row := _BURY.run(connection, tombstone).one_or_none()) is not None:
                 return _reservation(row), Outcome.RELEASED
             found = _locked(connection, reservation_id)
             if found.state in (State.RELEASED, State.RETURNED):
@@ -142,14 +144,14 @@ class Stock:
                 _move(connection, found.items, _FREE_SOLD if sold else _FREE_HELD)
             state, outcome = (State.RETURNED, Outcome.RETURNED) if sold else (State.RELEASED, Outcome.RELEASED)
             end = {"reservation_id": reservation_id, "state": state, "updated_at": now}
-            return _reservation(connection.execute(_CHANGE, end).one()), outcome
+            return _reservation(_CHANGE.run(connection, end).one()), outcome
 
         return await self._database.transact(release)
 
     async def find(self, reservation_id: str) -> Reservation:
         """The reservation as it is, or `UnknownReservation`."""
         wanted = {"reservation_id": reservation_id}
-        row = await self._database.query(lambda connection: connection.execute(_FIND, wanted).one_or_none())
+        row = await self._database.query(lambda connection: _FIND.run(connection, wanted).one_or_none())
         if row is None:
             raise UnknownReservation(reservation_id)
         return _reservation(row)
@@ -208,7 +210,7 @@ def _row(reservation_id: str, state: State, items: Items, expires_at: int | None
 
 
 def _locked(connection: Connection, reservation_id: str) -> Reservation:
-    return _reservation(connection.execute(_LOCK, {"reservation_id": reservation_id}).one())
+    return _reservation(_LOCK.run(connection, {"reservation_id": reservation_id}).one())
 
 
 def _take_up(
@@ -224,7 +226,7 @@ def _take_up(
         return found, Outcome.REPEATED
     # overdue and not yet swept: its stock is still aside, so only its time begins anew
     longer = {"reservation_id": found.id, "expires_at": expires_at, "updated_at": now}
-    return _reservation(connection.execute(_CHANGE, longer).one()), Outcome.RETAKEN
+    return _reservation(_CHANGE.run(connection, longer).one()), Outcome.RETAKEN
 
 
 def _hold(connection: Connection, items: Items) -> None:
@@ -240,18 +242,18 @@ def _hold(connection: Connection, items: Items) -> None:
     )
 
 
-def _move(connection: Connection, items: Items, moving: ReturningUpdate[tuple[str]]) -> None:
+def _move(connection: Connection, items: Items, moving: Prepared) -> None:
     if len(_moved(connection, items, moving)) < len(items):
         raise RuntimeError(f"the products' stock is less than the reservations say: {dict(items)}")
 
 
-def _moved(connection: Connection, items: Items, moving: ReturningUpdate[tuple[str]]) -> set[str]:
+def _moved(connection: Connection, items: Items, moving: Prepared) -> set[str]:
     """Move stock of each product that has enough, in the order of the skus; return those."""
     moved: set[str] = set()
     for sku in sorted(items):
-        moved.update(connection.execute(moving, {"of": sku, "count": items[sku]}).scalars())
+        moved.update(row.sku for row in moving.run(connection, {"of": sku, "count": items[sku]}))
     return moved
 
 
-def _reservation(row: Row[Any]) -> Reservation:
+def _reservation(row: Found) -> Reservation:
     return Reservation(row.id, State(row.state), row.expires_at, row.items)

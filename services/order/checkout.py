@@ -35,6 +35,7 @@ from shared.telemetry import operation, record_error, remark
 
 CHARGE_SUBJECT = "payments.requested"
 _FIRST_WAIT_MS, _MAX_WAIT_MS = 500, 5_000
+_LOOKS_BEFORE_GIVING_UP = 2
 
 tracer = trace.get_tracer("holdfast.order")
 
@@ -104,7 +105,9 @@ class Checkout:
         settled = await self.settle(order, outcome)
         if settled.state is not State.PENDING_PAYMENT:
             return settled
-        if milliseconds(self._clock) - order.created_at >= self._patience_ms:
+        # a clock that jumps ahead has every patience end at once: it has to be asked for a few times besides
+        waited_for = milliseconds(self._clock) - order.created_at
+        if waited_for >= self._patience_ms and order.tries >= _LOOKS_BEFORE_GIVING_UP:
             return await self.cancel(order, "payment was not settled in time")
         if outcome.status is PaymentStatus.UNKNOWN:
             return await self._orders.postpone(order, self._ask_again_ms)

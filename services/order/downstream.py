@@ -3,16 +3,13 @@
 What an answer means for an order is for the clients built on it (`payment_client.py`, `inventory_client.py`).
 """
 
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import aiohttp
 import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 from opentelemetry import propagate
 
 from services.order.call_metrics import EdgeMetrics
@@ -25,6 +22,8 @@ _BACKSTOP_SECONDS = 10.0
 """The policies' timeouts are shorter; this one holds where a policy's timeout is switched off."""
 
 _TIMEOUT = httpx.Timeout(_BACKSTOP_SECONDS, connect=_CONNECT_SECONDS).as_dict()
+
+_ADDRESSES = 64
 
 _RETRIABLE = frozenset((408, 425, 429))
 
@@ -74,6 +73,8 @@ class ServiceClient:
     ) -> None:
         self._service, self._base, self._signer, self._transport = service, base_url.rstrip("/"), signer, transport
         self._metrics = metrics
+        # an address is not parsed anew for each call; those that name an order pass through
+        self._url = lru_cache(maxsize=_ADDRESSES)(lambda path: httpx.URL(self._base + path))
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, new: bool = False) -> Answer:
         """One request.
@@ -81,13 +82,9 @@ class ServiceClient:
         new: it is for an order that is not begun yet, so it may be shed before those under way
         Raises `UpstreamUnavailable`, `httpx.TransportError`.
         """
-        request = httpx.Request(
-            method,
-            self._base + path,
-            content=b"" if body is None else orjson.dumps(body),
-            headers=self._headers(new=new),
-            extensions={"timeout": _TIMEOUT},
-        )
+        content = b"" if body is None else orjson.dumps(body)
+        headers, extensions = self._headers(new=new), {"timeout": _TIMEOUT}
+        request = httpx.Request(method, self._url(path), content=content, headers=headers, extensions=extensions)
         with self._metrics.timed():
             return await self._answer(request)
 
@@ -123,21 +120,3 @@ class ServiceClient:
             headers[ATTEMPT_HEADER] = str(attempt - 1)
         propagate.inject(headers)
         return headers
-
-
-@asynccontextmanager
-async def http_transport(max_connections: int) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """httpx over aiohttp's connections: several times the throughput of httpx's own transport."""
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=30, ssl=_no_tls())
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-    async with AiohttpTransport(client=session, verify=_no_tls()) as transport:
-        yield transport
-
-
-def _no_tls() -> ssl.SSLContext:
-    # encryption between services is the mesh's: an https address fails here instead of being trusted by accident, and
-    # some 5 MB of certificate authorities stay on disk
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

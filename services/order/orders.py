@@ -8,31 +8,45 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
-from sqlalchemy.engine import Row
+from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.inserts import insert_unless
+from shared.chassis.prepared import Found, Prepared
 from shared.messaging import Outbox
 
+LONGEST_WAIT_MS = 30 * 60_000
+"""No order waits longer than that for recovery to look at it: a wait that seems longer was written by a clock that was
+wrong, and whoever sees it does not sit it out."""
+
+_CLOCKS_DIFFER_MS = 60_000
 _DETAIL_LENGTH = 200
 
-# made once: to make a statement, and to find its compiled form again, costs more than to run it
 _all = tables.orders.c
-_BY_ID = select(tables.orders).where(_all.id == bindparam("id"))
-_BY_KEY = select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key"))
-_DUE = select(tables.orders).where(_all.due_at <= bindparam("now")).order_by(_all.due_at).limit(bindparam("limit"))
-_BEGIN = insert_unless(tables.orders, "idempotency_key")
+_BY_ID = Prepared(select(tables.orders).where(_all.id == bindparam("id")))
+_BY_KEY = Prepared(select(tables.orders).where(_all.idempotency_key == bindparam("idempotency_key")))
+_DUE = (
+    # not one condition with OR: the database would sort all that is due instead of merging two ends of the index
+    union_all(
+        select(tables.orders).where(_all.due_at <= bindparam("now")),
+        select(tables.orders).where(_all.due_at > bindparam("farthest")),
+    )
+    .order_by("due_at")
+    .limit(bindparam("limit"))
+)
+_BEGIN = Prepared(insert_unless(tables.orders, "idempotency_key"))
 _UNFINISHED = (
     select(_all.state, func.count(), func.min(_all.created_at))
     .where(_all.state.in_(sorted(set(State) - FINAL)))
     .group_by(_all.state)
 )
-_CHANGE = update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
-_ADD_STEP = insert(tables.steps)
+_CHANGE = Prepared(
+    update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
+)
+_ADD_STEP = Prepared(insert(tables.steps))
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
 
 
@@ -67,9 +81,9 @@ class Order:
         return self.state in FINAL
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "Order":
+    def of(cls, row: Found) -> "Order":
         """The order in a row of the table."""
-        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        values = row._asdict()
         values["state"] = State(values["state"])
         values["ending"] = State(values["ending"]) if values["ending"] else None
         values["charge_begun"] = bool(values["charge_begun"])
@@ -125,7 +139,7 @@ class Orders:
         ended: Callable[[State], None] = lambda _state: None,
         resumed: Callable[[State], None] = lambda _state: None,
     ) -> None:
-        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, lease_ms
+        self._database, self._outbox, self._clock, self._lease_ms = database, outbox, clock, _bounded(lease_ms)
         self._ended, self._resumed = ended, resumed
 
     async def begin(self, new: Mapping[str, Any]) -> Order | None:
@@ -148,9 +162,9 @@ class Orders:
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
         def begin(connection: Connection) -> bool:
-            if connection.execute(_BEGIN, values).one_or_none() is None:
+            if _BEGIN.run(connection, values).one_or_none() is None:
                 return False
-            connection.execute(_ADD_STEP, step)
+            _ADD_STEP.run(connection, step)
             return True
 
         if not await self._database.transact(begin):
@@ -175,7 +189,7 @@ class Orders:
             raise IllegalTransition(f"{order.id}: {order.state} -> {state}")
         now = milliseconds(self._clock)
         changes |= {"state": state, "version": order.version + 1, "updated_at": now}
-        changes["due_at"] = None if state in FINAL else now + (self._lease_ms if wait_ms is None else wait_ms)
+        changes["due_at"] = None if state in FINAL else now + (self._lease_ms if wait_ms is None else _bounded(wait_ms))
         if state is not order.state:
             changes["tries"] = 0
         if state in FINAL:
@@ -184,7 +198,7 @@ class Orders:
 
         def write_down(connection: Connection) -> None:
             _change(connection, order, changes)
-            connection.execute(_ADD_STEP, step)
+            _ADD_STEP.run(connection, step)
             if message is not None:
                 self._outbox.add(connection, message.subject, message.body, message_id=message.message_id)
 
@@ -206,7 +220,7 @@ class Orders:
     async def postpone(self, order: Order, wait_ms: int) -> Order:
         """Leave the order where it is and let recovery look at it after `wait_ms`. Raises `Superseded`."""
         now = milliseconds(self._clock)
-        changes = {"version": order.version + 1, "due_at": now + wait_ms, "tries": order.tries + 1}
+        changes = {"version": order.version + 1, "due_at": now + _bounded(wait_ms), "tries": order.tries + 1}
         await self._database.transact(lambda connection: _change(connection, order, changes))
         return _changed(order, changes)
 
@@ -244,18 +258,32 @@ class Orders:
 
     async def due(self, limit: int) -> list[Order]:
         """Unfinished orders that nobody works on any more, the longest waiting first."""
+        now = milliseconds(self._clock)
         async with self._database.read() as connection:
-            rows = await connection.execute(_DUE, {"now": milliseconds(self._clock), "limit": limit})
+            rows = await connection.execute(_DUE, {"now": now, "farthest": _farthest(now), "limit": limit})
             return [Order.of(row) for row in rows]
 
-    async def _one(self, query: Select[Any], **values: str) -> Order | None:
-        row = await self._database.query(lambda connection: connection.execute(query, values).one_or_none())
+    def is_due(self, order: Order) -> bool:
+        """Whether the order is one of `due`."""
+        now = milliseconds(self._clock)
+        return order.due_at is not None and not now < order.due_at <= _farthest(now)
+
+    async def _one(self, query: Prepared, **values: str) -> Order | None:
+        row = await self._database.query(lambda connection: query.run(connection, values).one_or_none())
         return None if row is None else Order.of(row)
+
+
+def _bounded(wait_ms: int) -> int:
+    return min(wait_ms, LONGEST_WAIT_MS)
+
+
+def _farthest(now: int) -> int:
+    return now + LONGEST_WAIT_MS + _CLOCKS_DIFFER_MS
 
 
 def _change(connection: Connection, order: Order, changes: Mapping[str, Any]) -> None:
     fence = {"order_id": order.id, "known_version": order.version}
-    if connection.execute(_CHANGE, {**changes, **fence}).rowcount != 1:
+    if _CHANGE.run(connection, {**changes, **fence}).rowcount != 1:
         raise Superseded(order.id)
 
 

@@ -26,7 +26,6 @@ from services.order.orders import Order, Orders, Superseded
 from services.order.payment_client import UNAVAILABLE
 from services.order.sealing import CardSealer
 from services.order.states import State
-from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.ids import new_id
 from shared.chassis.problems import Problem, invalid
 from shared.resilience import remaining
@@ -41,10 +40,10 @@ class Placing:
     """Takes new orders in and answers them."""
 
     def __init__(
-        self, orders: Orders, checkout: Checkout, inventory: InventoryServiceClient, sealer: CardSealer, clock: Clock
+        self, orders: Orders, checkout: Checkout, inventory: InventoryServiceClient, sealer: CardSealer
     ) -> None:
         self._orders, self._checkout, self._inventory = orders, checkout, inventory
-        self._sealer, self._clock = sealer, clock
+        self._sealer = sealer
         self._begun_here: dict[str, asyncio.Future[None]] = {}
 
     async def place(self, key: str, wanted: NewOrder) -> tuple[Order, Stored, bool]:
@@ -137,7 +136,7 @@ class Placing:
                 raise LookupError(order_id)
             if order.answer is not None or order.is_final:
                 return order, _answer(order)
-            if order.due_at is not None and order.due_at <= milliseconds(self._clock):
+            if self._orders.is_due(order):
                 try:  # whoever worked on it is gone
                     return await self._drive(await self._orders.claim(order))
                 except Superseded:

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from services.order import tables
 from services.order.call_metrics import CallMetrics
 from services.order.checkout import Checkout
-from services.order.downstream import ServiceClient, http_transport
+from services.order.downstream import ServiceClient
 from services.order.inventory_client import InventoryServiceClient
 from services.order.metrics import OrderMetrics
 from services.order.orders import Orders
@@ -23,6 +23,7 @@ from services.order.recovery import Recovery
 from services.order.sealing import CardSealer
 from services.order.settings import OrderSettings
 from services.order.settlements import Settlements
+from services.order.transport import http_transport
 from shared.chassis.app import Chassis
 from shared.chassis.auth import TokenSigner
 from shared.chassis.faults.names import without_names
@@ -101,7 +102,7 @@ class Service:
                 ask_again_ms=int(settings.ask_again_seconds * 1000),
                 patience_ms=int(settings.patience_seconds * 1000),
             )
-            self.placing = Placing(self.orders, self.checkout, self.inventory, self.sealer, self.clock)
+            self.placing = Placing(self.orders, self.checkout, self.inventory, self.sealer)
             self._add_background()
             await self.broker.start()
             app.state.service = self

@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, update
-from sqlalchemy.engine import Row
 
 from services.payment.behaviour import BehaviourSwitch, Loss
 from services.payment.cards import Card, breaks_the_network, decline_code
@@ -22,11 +21,12 @@ from services.payment.tables import card_network_charges as charges
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.ids import new_id
+from shared.chassis.prepared import Found, Prepared
 
 _ROWS = KeyedRows(charges)
 
 # on Postgres another refund may come between the two statements: both write the same
-_REFUND = (
+_REFUND = Prepared(
     update(charges)
     .where(charges.c.payment_key == bindparam("key"), or_(charges.c.state == "CAPTURED", charges.c.state == "REFUNDED"))
     .values(refunded_amount=charges.c.captured_amount)
@@ -130,12 +130,12 @@ class SimulatedCardNetwork:
     async def _give_back(self, payment_key: str) -> NetworkRecord:
         tombstone = self._row(payment_key, {"state": NetworkState.VOIDED, "captured_amount": 0})
 
-        def give_back(connection: Connection) -> Row[Any]:
+        def give_back(connection: Connection) -> Found:
             row, inserted = _ROWS.insert_or_find(connection, tombstone)
             if inserted or row.state != NetworkState.CAPTURED:
                 return row
             refund = {"key": payment_key, "state": NetworkState.REFUNDED, "updated_at": milliseconds(self._clock)}
-            return connection.execute(_REFUND, refund).one()
+            return _REFUND.run(connection, refund).one()
 
         return _record(await self._database.transact(give_back))
 
@@ -150,7 +150,7 @@ class SimulatedCardNetwork:
         }
 
 
-def _record(row: Row[Any]) -> NetworkRecord:
+def _record(row: Found) -> NetworkRecord:
     return NetworkRecord(
         reference=row.reference,
         state=NetworkState(row.state),

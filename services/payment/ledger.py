@@ -6,12 +6,11 @@ entry, and to record a second capture or refund of one transaction.
 """
 
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, insert, select
-from sqlalchemy.engine import Row
 
 from services.payment.tables import ledger
+from shared.chassis.prepared import Found, Prepared
 
 
 class Account(StrEnum):
@@ -34,8 +33,10 @@ _DEBIT_CREDIT = {
 }
 
 
-_APPEND = insert(ledger)
-_ENTRIES = select(ledger).where(ledger.c.transaction_id == bindparam("transaction_id")).order_by(ledger.c.entry_id)
+_APPEND = Prepared(insert(ledger))
+_ENTRIES = Prepared(
+    select(ledger).where(ledger.c.transaction_id == bindparam("transaction_id")).order_by(ledger.c.entry_id)
+)
 
 
 def record(connection: Connection, kind: Kind, *, transaction_id: str, amount: int, currency: str, now: int) -> None:
@@ -50,12 +51,12 @@ def record(connection: Connection, kind: Kind, *, transaction_id: str, amount: i
         "currency": currency,
         "recorded_at": now,
     }
-    connection.execute(_APPEND, entry)
+    _APPEND.run(connection, entry)
 
 
-def entries(connection: Connection, transaction_id: str) -> list[Row[Any]]:
+def entries(connection: Connection, transaction_id: str) -> list[Found]:
     """All entries of one transaction, oldest first."""
-    return list(connection.execute(_ENTRIES, {"transaction_id": transaction_id}))
+    return list(_ENTRIES.run(connection, {"transaction_id": transaction_id}))
 
 
 def owed_by_network(connection: Connection) -> dict[str, int]:

@@ -10,9 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select, update
-from sqlalchemy.engine import Row
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from services.payment import ledger
 from services.payment.card_network import NetworkRecord, NetworkState
@@ -23,6 +21,7 @@ from services.payment.tables import payments
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.ids import new_id
+from shared.chassis.prepared import Found, Prepared
 
 
 class State(StrEnum):
@@ -78,17 +77,16 @@ _SETTLED = {
 }
 
 
-def _leaving(*states: State) -> ReturningUpdate[Any]:
+def _leaving(*states: State) -> Prepared:
     expected = or_(*(payments.c.state == state for state in states))
-    return update(payments).where(payments.c.payment_key == bindparam("key"), expected).returning(payments)
+    return Prepared(update(payments).where(payments.c.payment_key == bindparam("key"), expected).returning(payments))
 
 
-# made once: to make a statement, and to find its compiled form again, costs more than to run it
 _SETTLE, _SETTLE_REFUND = _leaving(State.PROCESSING), _leaving(State.REFUNDING)
 _BEGIN_REFUND = _leaving(State.PROCESSING, State.CAPTURED)
 _ROWS = KeyedRows(payments)
-_BY_KEY = select(payments).where(payments.c.payment_key == bindparam("value"))
-_BY_TRANSACTION = select(payments).where(payments.c.transaction_id == bindparam("value"))
+_BY_KEY = Prepared(select(payments).where(payments.c.payment_key == bindparam("value")))
+_BY_TRANSACTION = Prepared(select(payments).where(payments.c.transaction_id == bindparam("value")))
 
 
 class PaymentRecords:
@@ -137,7 +135,7 @@ class PaymentRecords:
         new = self._new(payment_key, State.REFUNDING, refund_reason=reason)
         values = {"state": State.REFUNDING, "refund_reason": reason}
 
-        def begin(connection: Connection) -> Row[Any]:
+        def begin(connection: Connection) -> Found:
             row, inserted = _ROWS.insert_or_find(connection, new)
             if inserted or row.state not in (State.PROCESSING, State.CAPTURED):
                 return row
@@ -185,8 +183,8 @@ class PaymentRecords:
         """The payment with this transaction id."""
         return await self._read(_BY_TRANSACTION, transaction_id)
 
-    async def _read(self, query: Select[Any], value: str) -> Payment | None:
-        row = await self._database.query(lambda connection: connection.execute(query, {"value": value}).one_or_none())
+    async def _read(self, query: Prepared, value: str) -> Payment | None:
+        row = await self._database.query(lambda connection: query.run(connection, {"value": value}).one_or_none())
         return None if row is None else _payment(row)
 
     def _new(self, payment_key: str, state: State, **values: Any) -> dict[str, Any]:
@@ -202,14 +200,12 @@ class PaymentRecords:
             **values,
         }
 
-    def _move(
-        self, connection: Connection, change: ReturningUpdate[Any], payment_key: str, values: dict[str, Any]
-    ) -> Row[Any] | None:
+    def _move(self, connection: Connection, change: Prepared, payment_key: str, values: dict[str, Any]) -> Found | None:
         stamp = {"key": payment_key, "processed_by": self._version, "updated_at": milliseconds(self._clock)}
-        return connection.execute(change, {**values, **stamp}).one_or_none()
+        return change.run(connection, {**values, **stamp}).one_or_none()
 
 
-def _enter(connection: Connection, kind: Kind, row: Row[Any]) -> None:
+def _enter(connection: Connection, kind: Kind, row: Found) -> None:
     ledger.record(
         connection,
         kind,
@@ -220,6 +216,6 @@ def _enter(connection: Connection, kind: Kind, row: Row[Any]) -> None:
     )
 
 
-def _payment(row: Row[Any]) -> Payment:
+def _payment(row: Found) -> Payment:
     values = {name: getattr(row, name) for name in _FIELDS}
     return Payment(**values | {"state": State(row.state)})

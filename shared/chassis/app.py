@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from shared.chassis.admission import Admission, Priorities, Priority, is_operation
 from shared.chassis.background import Background
 from shared.chassis.clock import Clock
+from shared.chassis.connections import has_descriptors
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.faults import Faults
 from shared.chassis.faults.admin import faults_admin
@@ -52,6 +53,7 @@ class Chassis:
         self.background = Background(self.metrics)
         self.admission = Admission(settings.max_requests, self.metrics)
         self.health.add("database", self.database.ping, required=True)
+        self.health.add("descriptors", has_descriptors, required=True)
 
     def info(self) -> dict[str, Any]:
         """Who this replica is."""
@@ -112,6 +114,7 @@ def _lifespan(chassis: Chassis, resources: Resources) -> Callable[[FastAPI], Abs
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
         try:
+            await chassis.database.verify()
             prepare = migrate if chassis.settings.migrate == "on" else require_migrated
             revision = await prepare(chassis.database, chassis.migrations)
             chassis.background.add("event-loop-lag", chassis.admission.watch_lag)

@@ -34,7 +34,8 @@ class TokenSigner:
     def token(self) -> str:
         """A token that is valid for at least 30 s more."""
         now = self._now()
-        if now >= self._renew_at:
+        # a clock that was set back would have the token of a wrong hour sent for that hour
+        if not 0 < self._renew_at - now <= _RENEW_SECONDS:
             claims = {"iss": self._issuer, "aud": self._audience, "iat": int(now), "exp": int(now) + LIFETIME_SECONDS}
             self._token = jwt.encode(claims, self._key.get_secret_value(), _ALGORITHM)
             self._renew_at = now + _RENEW_SECONDS
@@ -46,13 +47,14 @@ class TokenVerifier:
 
     def __init__(self, issuer: str, audience: str, key: SecretStr, *, now: Callable[[], float] = time.time) -> None:
         self._issuer, self._audience, self._key, self._now = issuer, audience, key, now
-        self._valid_until: dict[str, float] = {}
+        self._lives: dict[str, tuple[int, int]] = {}
 
     def verify(self, token: str) -> None:
         """Return when the token is good; raise `jwt.PyJWTError`, `ValueError` or `RecursionError` when it is not."""
         now = self._now()
-        until = self._valid_until.get(token)
-        if until is not None and now < until:
+        life = self._lives.get(token)
+        # from its beginning too: a clock that was set back must not make a known token live longer
+        if life is not None and life[0] - _LEEWAY_SECONDS <= now < life[1]:
             return
         claims = jwt.decode(
             token,
@@ -69,20 +71,19 @@ class TokenVerifier:
             raise jwt.ExpiredSignatureError("expired")
         if issued > now + _LEEWAY_SECONDS or expiry - issued > LIFETIME_SECONDS:
             raise jwt.InvalidTokenError("issued in the future, or for too long")
-        if len(self._valid_until) >= _REMEMBERED_TOKENS:
-            self._valid_until.clear()
-        self._valid_until[token] = expiry
+        if len(self._lives) >= _REMEMBERED_TOKENS:
+            self._lives.clear()
+        self._lives[token] = issued, expiry
 
 
 def called_by(issuer: str) -> Callable[..., Awaitable[None]]:
     """A dependency that lets through only calls with a valid token of the service `issuer` for this service."""
 
     # async, though nothing is awaited: FastAPI sends other functions to a thread, at ten times the cost
-    async def check(
-        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> None:
+    async def check(request: Request) -> None:
         verifier = _verifier(request, issuer)
-        token = _bearer(authorization)
+        # not as a parameter: its model would be looked up and validated for every call
+        token = _bearer(request.headers.get("authorization"))
         try:
             verifier.verify(token)
         except (jwt.PyJWTError, ValueError, RecursionError):  # the header of a token is JSON by anybody

@@ -6,23 +6,32 @@ write lock fairly, in memory, instead of polling the file for it, and only other
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import asyncpg
 import orjson
+import structlog
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
-from sqlalchemy.util import greenlet_spawn
 
 from shared.chassis import sqlite_driver
-from shared.chassis.outage import DatabaseUnavailable, is_outage
+from shared.chassis.damage import CHECK_SECONDS, find_damage
+from shared.chassis.handing_on import HandingOn
+from shared.chassis.outage import DatabaseDamaged, DatabaseUnavailable, is_damage, is_outage
 from shared.telemetry.statements import trace_statements
 
 SQLITE_BUSY_SECONDS = 5.0
@@ -40,7 +49,11 @@ _JSON: dict[str, Any] = {
     "json_deserializer": orjson.loads,
 }
 
-__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseUnavailable", "spared"]
+_MEND = "restore it from a backup, or move it away to begin anew (docs/operations.md, A damaged database)"
+
+log = structlog.get_logger()
+
+__all__ = ["SQLITE_BUSY_SECONDS", "Database", "DatabaseDamaged", "DatabaseUnavailable", "spared"]
 
 
 class Database:
@@ -54,6 +67,9 @@ class Database:
     All raise `DatabaseUnavailable` when there is no connection to be had in time, when the database is away, full or
     locked for too long, and when it has given up the transaction (deadlock): the same block may succeed later. What
     the block itself raises passes through untouched.
+
+    Once SQLite has found its file damaged, every block raises `DatabaseDamaged`, one of them, until the process ends:
+    what is written to such a file may spoil more of it.
     """
 
     def __init__(
@@ -69,15 +85,19 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._wait = wait_seconds
+        self._short: dict[AsyncEngine, HandingOn] = {}
         self._in_use = 0
         self._unused = asyncio.Event()
         self._closed = False
+        self._damage = ""
         self.statements = self.commits = 0  # since the start
         if self.is_sqlite:
             lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
             self._writer = self._sqlite(1, busy_seconds, lasting, begin="IMMEDIATE")
             self._reader = self._sqlite(readers, busy_seconds, (*lasting, "query_only=ON"), begin=None)
+            sizes = ((self._writer, 1), (self._reader, readers))
+            self._short = {engine: HandingOn(engine.sync_engine, size, wait_seconds) for engine, size in sizes}
         else:
             self._writer = self._postgres(writers)
             read_only = {"default_transaction_read_only": "on"}
@@ -119,7 +139,7 @@ class Database:
         return engine
 
     def _watch(self, engine: AsyncEngine) -> None:
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "handle_error", self._name_outage, retval=True)
         event.listen(engine.sync_engine, "before_cursor_execute", self._count_statement)
 
     def _count_statement(self, *_: Any) -> None:
@@ -155,13 +175,10 @@ class Database:
 
     async def _in_one_hop(self, engine: AsyncEngine, body: Callable[[Connection], T]) -> T:
         with self._noted():
-            with _connecting():
-                # the connection below the asynchronous one, which costs a task of its own
-                connection = await greenlet_spawn(engine.sync_engine.connect)
-            try:
+            async with AsyncExitStack() as stack:
+                with self._connecting():
+                    connection = await stack.enter_async_context(self._short[engine].connection())
                 return await sqlite_driver.in_one_hop(connection, body)
-            finally:
-                connection.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -177,7 +194,7 @@ class Database:
                 yield connection
             return
         engine = create_async_engine(self.url, poolclass=NullPool, connect_args={"timeout": self._wait}, **_JSON)
-        event.listen(engine.sync_engine, "handle_error", _name_outage, retval=True)
+        event.listen(engine.sync_engine, "handle_error", self._name_outage, retval=True)
         async with self._connected(engine) as connection, connection.begin():
             yield connection
 
@@ -185,7 +202,7 @@ class Database:
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with self._noted():
             async with AsyncExitStack() as stack:
-                with _connecting():
+                with self._connecting(), short.claimed() if (short := self._short.get(engine)) else nullcontext():
                     connection = await stack.enter_async_context(engine.connect())
                 yield connection
 
@@ -193,6 +210,8 @@ class Database:
     def _noted(self) -> Iterator[None]:
         if self._closed:
             raise DatabaseUnavailable("closed")
+        if self._damage:
+            raise DatabaseDamaged(self._damage)
         self._in_use += 1
         try:
             yield
@@ -200,6 +219,44 @@ class Database:
             self._in_use -= 1
             if not self._in_use:
                 self._unused.set()
+
+    @contextmanager
+    def _connecting(self) -> Iterator[None]:
+        try:
+            yield
+        except (PoolTimeout, OSError) as error:
+            raise DatabaseUnavailable(_reason(error)) from error
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            if is_damage(error):
+                raise self._damaged(_reason(error)) from error
+            if not is_outage(getattr(error, "orig", error)):
+                raise
+            raise DatabaseUnavailable(_reason(error)) from error
+
+    def _name_outage(self, context: ExceptionContext) -> BaseException | None:
+        error = context.original_exception
+        if not isinstance(error, Exception):  # a cancellation, which also costs the connection, stays what it is
+            return None
+        if is_damage(error):
+            return self._damaged(_reason(error))
+        return DatabaseUnavailable(_reason(error)) if context.is_disconnect or is_outage(error) else None
+
+    def _damaged(self, reason: str) -> DatabaseDamaged:
+        if not self._damage:
+            self._damage = f"the file {self.url.database} is damaged: {reason}; {_MEND}"
+            log.error("database damaged, nothing is read or written any more", reason=self._damage)
+        return DatabaseDamaged(self._damage)
+
+    async def verify(self, seconds: float = CHECK_SECONDS) -> None:
+        """Look through an SQLite file for at most so long, before it is used. Raises `DatabaseDamaged`."""
+        if not self.is_sqlite or not self.url.database:
+            return
+        found, longest = "", 1.5 * seconds  # SQLite before 3.42 does not stop in the middle of a large table
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                found = await asyncio.to_thread(find_damage, Path(self.url.database), seconds)
+        if found:
+            raise self._damaged(found)
 
     async def ping(self) -> None:
         """Answer a trivial query, or raise `DatabaseUnavailable`."""
@@ -221,10 +278,12 @@ class Database:
 
     def pools(self) -> dict[str, tuple[int, int]]:
         """Connections in use and at most, for each pool."""
-        return {
-            name: (engine.sync_engine.pool.checkedout(), engine.sync_engine.pool.size())  # type: ignore[attr-defined]
-            for name, engine in (("write", self._writer), ("read", self._reader))
-        }
+        found = {}
+        for name, engine in (("write", self._writer), ("read", self._reader)):
+            pool: Any = engine.sync_engine.pool
+            idle = self._short[engine].idle if self._short else 0
+            found[name] = pool.checkedout() - idle, pool.size()
+        return found
 
     async def close(self) -> None:
         """Take no more work, let what was cancelled roll back for a moment, and close every connection."""
@@ -236,27 +295,10 @@ class Database:
                     await self._unused.wait()
             except TimeoutError:
                 pass  # what still runs closes its connection itself, when it ends
+        for short in self._short.values():
+            short.let_go()
         await self._writer.dispose()
         await self._reader.dispose()
-
-
-@contextmanager
-def _connecting() -> Iterator[None]:
-    try:
-        yield
-    except (PoolTimeout, OSError) as error:
-        raise DatabaseUnavailable(_reason(error)) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        if not is_outage(getattr(error, "orig", error)):
-            raise
-        raise DatabaseUnavailable(_reason(error)) from error
-
-
-def _name_outage(context: ExceptionContext) -> BaseException | None:
-    error = context.original_exception
-    if not isinstance(error, Exception):  # a cancellation, which also costs the connection, stays what it is
-        return None
-    return DatabaseUnavailable(_reason(error)) if context.is_disconnect or is_outage(error) else None
 
 
 def _replace_closed(connection: Any, _record: Any, _proxy: Any) -> None:

@@ -43,6 +43,16 @@ class DatabaseUnavailable(Exception):
     """The database did not answer in time, or not at all, or gave the transaction up: trying again later may help."""
 
 
+class DatabaseDamaged(DatabaseUnavailable):
+    """The database's file is not whole. Trying again does not help: somebody has to restore it."""
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite, or in SQLAlchemy's wrapper, says that the file is not whole, or no database."""
+    inner = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(inner, sqlite3.Error) and primary_code(inner) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def is_outage(error: BaseException | None) -> bool:
     """Whether an error from below SQLAlchemy, or in its wrapper, says that the database is away."""
     if isinstance(error, DBAPIError):

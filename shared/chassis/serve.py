@@ -20,7 +20,8 @@ from fastapi import FastAPI
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.types import ASGIApp
 
-from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.connections import Door
+from shared.chassis.database import Database, DatabaseDamaged, DatabaseUnavailable
 from shared.chassis.migrations import SchemaBehind, SchemaUnknown, migrate
 from shared.chassis.settings import EX_CONFIG, ConfigurationError, DatabaseSettings, ServiceSettings
 from shared.chassis.waiting_room import WaitingRoom, is_migrated
@@ -68,7 +69,7 @@ def main(create_app: Callable[[S], FastAPI], settings_type: type[S], migrations:
         _wait_for_migrations(settings, migrations)
     traces = _configure_traces(settings, app)
     try:
-        server = _Server(app, settings.drain_seconds)
+        server = _Server(app, settings.drain_seconds, Door(app.state.chassis.metrics))
         app.state.chassis.faults.http.connections = server.server_state.connections
         sockets = _listen(settings)
         server.outlive_signals()
@@ -85,6 +86,7 @@ def _migrate(settings_type: type[S], migrations: Path) -> NoReturn:
     async def apply(settings: DatabaseSettings) -> str:
         database = Database(settings.database_url.get_secret_value(), synchronous=settings.sqlite_synchronous)
         try:
+            await database.verify()
             return await migrate(database, migrations)
         finally:
             await database.close()
@@ -108,12 +110,12 @@ def _wait_for_migrations(settings: ServiceSettings, migrations: Path) -> None:
         if asyncio.run(is_migrated(url, migrations)):
             return
         sockets = _listen(settings)
-    except SchemaUnknown as failure:
+    except (SchemaUnknown, DatabaseDamaged) as failure:
         _explain(failure)
     except OSError as error:
         _give_up(EX_TEMPFAIL, f"cannot listen: {error}")
     room = WaitingRoom(url, migrations, lambda: setattr(server, "should_exit", True))
-    server = _Server(room, settings.drain_seconds)
+    server = _Server(room, settings.drain_seconds, Door())
     server.outlive_signals()
     server.run(sockets)
     if room.failure:
@@ -138,12 +140,12 @@ def _configure_traces(settings: ServiceSettings, app: FastAPI) -> TracerProvider
 class _Server(uvicorn.Server):
     """uvicorn's server, with an end to its drain whatever hangs."""
 
-    def __init__(self, app: ASGIApp, drain_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, drain_seconds: float, door: Door) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=door.protocol(),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -188,7 +190,7 @@ class _Server(uvicorn.Server):
 
 
 def _explain(failure: Exception | None) -> NoReturn:
-    if isinstance(failure, ConfigurationError | ConfigError | SchemaUnknown):
+    if isinstance(failure, ConfigurationError | ConfigError | SchemaUnknown | DatabaseDamaged):
         _give_up(EX_CONFIG, f"cannot start: {failure}")
     if isinstance(failure, DatabaseUnavailable):
         _give_up(EX_TEMPFAIL, f"database unavailable: {failure}")

@@ -10,7 +10,7 @@ import structlog
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from shared.chassis.database import Database, DatabaseUnavailable
+from shared.chassis.database import Database, DatabaseDamaged, DatabaseUnavailable
 from shared.chassis.migrations import SchemaBehind, require_migrated
 from shared.chassis.problems import Problem
 
@@ -57,6 +57,8 @@ class WaitingRoom:
                 try:
                     await require_migrated(database, self._directory)
                     self.migrated = True
+                except DatabaseDamaged:
+                    raise
                 except (SchemaBehind, DatabaseUnavailable) as reason:
                     if told != (told := str(reason)):
                         log.warning("waiting for the database to be migrated", reason=told)
@@ -69,10 +71,12 @@ class WaitingRoom:
 
 
 async def is_migrated(url: str, directory: Path) -> bool:
-    """Whether the database is ready for the service already. Raises `SchemaUnknown`."""
+    """Whether the database is ready for the service already. Raises `SchemaUnknown` or `DatabaseDamaged`."""
     database = Database(url)
     try:
         await require_migrated(database, directory)
+    except DatabaseDamaged:
+        raise
     except (SchemaBehind, DatabaseUnavailable):
         return False
     finally:

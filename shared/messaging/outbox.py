@@ -13,12 +13,13 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.chassis.clock import Clock, SystemClock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.inserts import insert_unless
+from shared.chassis.prepared import Prepared
 from shared.messaging import tracing, wire
 from shared.messaging.broker import Broker
 from shared.messaging.link import BrokerUnavailable
@@ -34,6 +35,8 @@ _SETTLE_SECONDS = 2.0
 _CONCURRENCY = 16
 _FIRST_WAIT, _MAX_WAIT = 0.25, 30.0
 _LEAST_IDLE = 0.05
+_FARTHEST_MS = 120_000
+"""A row that seems to be claimed for longer than that, four times as long as any is, was claimed by a wrong clock."""
 
 log = structlog.get_logger()
 
@@ -76,7 +79,7 @@ class Outbox:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._database, self._table, self._broker = database, table, broker
-        self._add = insert_unless(table, "message_id", columns=_MESSAGE)
+        self._add = Prepared(insert_unless(table, "message_id", columns=_MESSAGE))
         self._clock = clock or SystemClock()
         self._batch = batch
         self._poll_seconds = poll_seconds
@@ -111,7 +114,7 @@ class Outbox:
             "claimed_until": 0,
             "attempts": 0,
         }
-        connection.execute(self._add, message)
+        self._add.run(connection, message)
 
     def notify(self) -> None:
         """Wake the relay."""
@@ -163,7 +166,7 @@ class Outbox:
         # a common table expression: Postgres runs a locking subquery exactly once in it; SQLite has one writer anyway
         free = (
             select(table.c.id)
-            .where(table.c.claimed_until <= now)
+            .where(or_(table.c.claimed_until <= now, table.c.claimed_until > now + _FARTHEST_MS))
             .order_by(table.c.id)
             .limit(self._batch)
             .with_for_update(skip_locked=True)
@@ -232,12 +235,13 @@ class Outbox:
         self._measured_at = asyncio.get_running_loop().time()
         columns = self._table.c
         async with self._database.read() as connection:
-            query = select(func.count(), func.min(columns.created_at), func.min(columns.claimed_until))
-            count, oldest, free_at = (await connection.execute(query)).one()
+            until = columns.claimed_until
+            query = select(func.count(), func.min(columns.created_at), func.min(until), func.max(until))
+            count, oldest, free_at, farthest = (await connection.execute(query)).one()
         now = milliseconds(self._clock)
         self._metrics.outbox_messages.set(count)
         self._metrics.outbox_oldest_seconds.set(max(0.0, (now - oldest) / 1000) if count else 0.0)
         if not count:
             return False
         self._idle_seconds = min(self._poll_seconds, max(0.0, (free_at - now) / 1000))
-        return bool(free_at <= now)
+        return bool(free_at <= now or farthest > now + _FARTHEST_MS)

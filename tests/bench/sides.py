@@ -17,7 +17,7 @@ from tests.bench.peers.stack import TutorialStack, postgres_databases, running_t
 
 AS_MANY_PROCESSES: dict[str, Any] = {"mesh": "off", "replicas_payment_v2": 0}
 """One process a service, as the tutorial's stack has; NATS, control room and Prometheus are there besides."""
-EVERYTHING: dict[str, Any] = {"prometheus": "on"}
+EVERYTHING: dict[str, Any] = {"prometheus": "on", "traces": "on"}
 BARE: dict[str, Any] = {
     "service_command": "{python} -m tests.bench.bare {module}",
     "traces": "off",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_the_reviver_itself_may_be_killed(stack: LocalStack) -> None:
     stack.wait_ready("inventory-1")
 
 
+def test_what_ends_is_started_again_also_while_the_supervisors_disk_is_full(stack: LocalStack) -> None:
+    family = processes.of_stack(stack.state)
+    watchers = [each.pid for each in family if {"infra.local.reviver", "supervisor.supervisord"} & {*each.cmdline()}]
+    assert len(watchers) == 2
+    for pid in watchers:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        for _ in range(2):
+            before = stack.pids("inventory-1")["inventory-1"]
+            stack.kill("inventory-1")
+            until(lambda old=before: stack.pids("inventory-1").get("inventory-1", old) != old)
+            stack.wait_ready("inventory-1")
+        assert {pid for pid in watchers if psutil.pid_exists(pid)} == {*watchers}
+    finally:
+        for pid in watchers:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    stack.restart("inventory")  # it inherited the limit
+    assert '"started"' in (stack.state.logs / "inventory-1.log").read_text().splitlines()[-1]
+
+
 def test_a_stopped_process_is_reported_as_not_ready_and_can_go_on(stack: LocalStack) -> None:
     stack.kill("inventory-1", "STOP")
     (found,) = [program for program in stack.status() if program.name == "inventory-1"]
@@ -138,7 +159,8 @@ def test_restarting_a_service_gives_new_processes_that_are_ready(stack: LocalSta
 
 def test_other_settings_do_not_touch_the_stack_that_runs(stack: LocalStack) -> None:
     other = LocalStack(stack.settings.model_copy(update={"log_level": "debug"}))
-    with pytest.raises(StackError, match="another log_level"):
+    owner = rf"A stack already runs in .* \(supervisor: pid {stack.control.pid()}\), with another log_level"
+    with pytest.raises(StackError, match=owner):
         other.up()
 
 

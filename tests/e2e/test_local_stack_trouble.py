@@ -58,6 +58,35 @@ def test_a_taken_port_stops_up_before_anything_is_started(tmp_path: Path) -> Non
     assert processes.of_stack(stack.state) == []
 
 
+def test_of_two_starts_in_one_folder_the_second_is_refused_naming_the_first_which_goes_on(tmp_path: Path) -> None:
+    stack = own_stack(tmp_path / ".local", service_command=STANDIN)
+    given = {f"{PREFIX}{key.upper()}": str(value) for key, value in stack.settings.model_dump().items()}
+
+    def up() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "infra.local", "up"],
+            cwd=ROOT, env=os.environ | given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    try:
+        first = up()
+        owner, lock = psutil.Process(first.pid), stack.state.run / "lock"
+        until(lambda: lock.exists() and f"'up' (pid {first.pid})" in lock.read_text())
+        owner.suspend()  # in the middle of what it does
+        second = up()
+        _, said = second.communicate(timeout=60)
+        assert (second.returncode, f"'up' (pid {first.pid}) is at work on the stack in {stack.state.path}" in said) == (
+            1,
+            True,
+        )
+        owner.resume()
+        first.communicate(timeout=120)
+        assert first.returncode == 0
+        assert all(program.well for program in stack.status())
+    finally:
+        stack.down()
+
+
 def test_down_leaves_nothing_of_a_stack_whose_supervisor_was_killed(tmp_path: Path) -> None:
     with running_stack(tmp_path / ".local", service_command=STANDIN) as stack:
         supervisor = psutil.Process(stack.control.pid())

@@ -1,4 +1,4 @@
-"""The same platform on a real Postgres, which is killed while orders come in."""
+"""The same platform on a real Postgres, which is killed, and restarted in order, while orders come in."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,9 @@ def stack(passable_directory: Path) -> Iterator[LocalStack]:
         yield stack
 
 
-async def test_orders_survive_a_database_server_that_is_killed(stack: LocalStack, tmp_path: Path) -> None:
+async def test_orders_survive_a_database_server_that_is_killed_and_one_that_is_restarted(
+    stack: LocalStack, tmp_path: Path
+) -> None:
     answers = []
     async with customers(stack.url("order")) as crowd:
         rest = iter(range(ORDERS))
@@ -33,6 +35,8 @@ async def test_orders_survive_a_database_server_that_is_killed(stack: LocalStack
                 answers.append(await crowd.place(f"postgres-{n}", order_body()))
                 if len(answers) == ORDERS // 3:
                     await asyncio.to_thread(stack.kill, "postgres", "KILL")
+                if len(answers) == 2 * ORDERS // 3:
+                    await asyncio.to_thread(stack.restart, "postgres")
 
         await asyncio.gather(*(customer() for _ in range(AT_ONCE)))
         await until_settled(crowd, seconds=60)

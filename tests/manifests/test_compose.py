@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ import yaml
 from infra.compose import preparation
 from infra.local.settings import ROOT
 from infra.local.sources import load
+from ml.remediation import command, policy
+from services.control_room.page.settings import PageSettings
 from tests.fixtures.models import write_constant_model
 
 FILE = ROOT / "docker-compose.yml"
@@ -56,7 +59,7 @@ def test_the_file_is_valid_for_the_compose_command_of_this_machine() -> None:
 
 def test_everything_that_the_platform_consists_of_is_there() -> None:
     stores, services = {"postgres", "nats"}, {"order", "payment-v1", "payment-v2", "inventory"}
-    watching = {"otel-collector", "jaeger", "prometheus", "alertmanager", "grafana", "page", "predictor"}
+    watching = {"otel-collector", "jaeger", "prometheus", "alertmanager", "grafana", "page", "predictor", "remediation"}
     assert set(SERVICES) >= stores | services | watching | {"envoy"}
 
 
@@ -182,10 +185,34 @@ def test_the_predictor_is_part_of_the_stack_where_there_is_a_model_and_a_key(tmp
     write_constant_model(tmp_path / "model")
     given = {"model_dir": str(tmp_path / "model"), "state_dir": tmp_path}
     chosen = load(Path("/nonexistent"), trusted_keys=str(tmp_path / "model"), **given)
-    assert preparation.profiles(chosen) == {"COMPOSE_PROFILES": "prediction"}
+    assert preparation.profiles(chosen) == {"COMPOSE_PROFILES": "prediction,remediation"}
+    alone = load(Path("/nonexistent"), trusted_keys=str(tmp_path / "model"), remediation="off", **given)
+    assert preparation.profiles(alone) == {"COMPOSE_PROFILES": "prediction"}
     assert preparation.variables(chosen)["HOLDFAST_MODEL_DIR"] == str(tmp_path / "model")
     for without in ({"trusted_keys": str(tmp_path / "none")}, {"prediction": "off"}):
         assert preparation.profiles(load(Path("/nonexistent"), **given | without)) == {}
+
+
+def test_the_page_is_told_of_every_part_that_it_shows_under_the_name_and_port_where_it_listens() -> None:
+    told = SERVICES["page"]["environment"]
+    ports = {"envoy": 8080, "prometheus": 9090, "alertmanager": 9093, "jaeger": 16686, "predictor": 8095,
+             "remediation": 8096}  # fmt: skip
+    places = {urlsplit(value) for name, value in told.items() if name.endswith("_URL") and "localhost" not in value}
+    assert {(each.hostname, each.port) for each in places} == {*ports.items()}
+    assert f"--port={ports['remediation']}" in SERVICES["remediation"]["command"]
+    named = {word.partition("=")[2] for word in told["REPLICA_NAMES"].split()}
+    assert named == {f"{name}:8080" for name in ("order", "payment-v1", "payment-v2", "inventory")}
+    for name in ("PROMETHEUS", "ALERTMANAGER", "TRACES"):
+        assert told[f"{name}_LINK"].startswith("http://localhost:"), "what a browser can open"
+    assert {name.lower() for name in told} <= {*PageSettings.model_fields}
+
+
+def test_what_acts_on_predictions_is_started_by_words_that_its_command_line_takes() -> None:
+    words = [word.removeprefix("--") for word in SERVICES["remediation"]["command"]]
+    chosen = command._parse([f"--{word}" for word in words])
+    assert (chosen.actuator, chosen.mode, chosen.host) == ("advice", "shadow", "0.0.0.0")
+    assert {word.partition("=")[2] for word in chosen.names.split()} <= {*SERVICES}
+    assert policy.load(ROOT / SERVICES["remediation"]["volumes"][0]["source"])
 
 
 def test_compose_and_kubernetes_run_the_same_versions() -> None:

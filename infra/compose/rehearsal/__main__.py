@@ -1,7 +1,8 @@
 """`make rehearse-compose`: the stack of containers with a real engine, where no registry can be reached.
 
 Builds stand-ins for the images of Postgres, NATS, Envoy, Prometheus and Alertmanager, and our own upon a stand-in
-base; brings that part of docker-compose.yml up, breaks it, checks it, and takes it all down. OpenTelemetry's Collector,
+base: services, the control room's page, the predictor and what acts on it. Brings that part of docker-compose.yml up,
+breaks it, checks it, and takes it all down. OpenTelemetry's Collector,
 Jaeger and Grafana have no stand-ins: they are not started. Exit code 0 when every check has passed.
 """
 
@@ -23,8 +24,15 @@ from infra.compose.stack import ComposeStack
 from infra.local.errors import StackError
 from infra.local.harness import settings_for
 
-_STARTED = ("envoy", "prometheus", "alertmanager")
-_REPLICAS = {"replicas_order": 2, "replicas_inventory": 2}
+STARTED = ("envoy", "prometheus", "alertmanager", "page", "predictor", "remediation")
+CHOSEN = {
+    "replicas_order": 2,
+    "replicas_inventory": 2,
+    "page": "on",
+    "prediction": "auto",
+    "remediation": "approve",
+    "minute_seconds": 5,
+}
 
 
 class Rehearsal:
@@ -82,10 +90,10 @@ def _rehearse(rehearsal: Rehearsal, engine: Engine, names: Sequence[str]) -> Non
         rehearsal.say(f"image {name}: {size / 1e6:.0f} MB, {above / 1e6:.0f} MB of it above the base")
     directory = Path(tempfile.mkdtemp(prefix="holdfast-rehearsal-"))
     more = images.variables() | {"HOLDFAST_OTLP_ENDPOINT": ""}
-    stack = ComposeStack(settings_for(directory, **_REPLICAS), engine, lambda _line: None, more)
+    stack = ComposeStack(settings_for(directory, **CHOSEN), engine, lambda _line: None, more)
     try:
         rehearsal.check("docker-compose.yml is valid", lambda: f"{len(stack.images())} services")
-        stack.up(_STARTED, build=False)
+        stack.up(STARTED, build=False)
         rehearsal.say(f"up: {', '.join(each.service for each in stack.status())}, all healthy")
         with httpx.Client(base_url=f"http://127.0.0.1:{stack.settings.port}", timeout=20, trust_env=False) as client:
             for name in names:
@@ -122,6 +130,12 @@ def _checks(rehearsal: Rehearsal, stack: ComposeStack, checks: Checks) -> None:
     check("and orders go on", lambda: checks.order(201, "CONFIRMED"))
 
     check("Prometheus scrapes them all", lambda: checks.scraped(6))
+    check("the page is for who knows its name, and its levers for who is logged in", checks.page_guarded)
+    check("the page finds every replica, and the breakers of both of order's", lambda: checks.page_replicas(6))
+    check("the page shows what the predictor says of each service", checks.page_predictions)
+    check("the page shows what waits for a person's word, and throws the kill switch", checks.page_approvals)
+    check("the page names the commands for what is not beside it", checks.page_commands)
+
     check("the auditor's role cannot write", checks.auditor_cannot_write)
     check("the auditor finds the three databases in order", lambda: _audited(stack))
 

@@ -12,6 +12,7 @@ import httpx
 from infra.compose.containers import Container
 from infra.compose.engine import EngineError
 from infra.compose.stack import ComposeStack
+from infra.local import secrets
 
 _ORDER = {
     "customer": "rehearsal",
@@ -19,9 +20,11 @@ _ORDER = {
     "items": [{"sku": "mug-enamel", "quantity": 1}],
     "payment_method": {"type": "card", "number": "4242424242424242"},
 }
-_PUBLISHED = {"envoy", "prometheus", "alertmanager"}
+_PUBLISHED = {"envoy", "prometheus", "alertmanager", "page"}
 _SETTLED_SECONDS = 90.0
 _TARGETS_SECONDS = 45.0
+_SHOWN_SECONDS = 60.0
+_FROM_THE_PAGE = {"x-control-room": "1"}
 _POLL_SECONDS = 0.5
 
 # Without a token, from where the order service is.
@@ -60,6 +63,10 @@ asyncio.run(main())
 
 class Failed(Exception):
     """A check did not see what it wants; the message is what it saw."""
+
+
+class NotYet(Failed):
+    """What may be there in a moment."""
 
 
 class Checks:
@@ -190,6 +197,69 @@ class Checks:
         _until(all_up, _TARGETS_SECONDS)
         return f"{replicas} replicas and Envoy are up in Prometheus"
 
+    def page_guarded(self) -> str:
+        """The page answers on loopback, refuses a foreign name, and a lever without a session."""
+        foreign = self._page("GET", "/", headers={"Host": "holdfast.example"}).status_code
+        lever = self._page("DELETE", "/deeds/faults").status_code
+        _want((foreign, lever) == (421, 401), f"a foreign name: {foreign}, a lever: {lever}")
+        token = secrets.read(self._stack.state, secrets.OPERATOR, "admin_token")
+        answer = self._page("POST", "/session", json={"token": token})
+        _want(answer.status_code == 204, f"the operator's token: {answer.status_code} {answer.text[:200]}")
+        return "421 for another host name, 401 without a session, logged in with the operator's token"
+
+    def page_replicas(self, replicas: int) -> str:
+        """Every replica is well, found by the names of the services, and called by the container's own name."""
+
+        def trouble() -> str:
+            listed = self._shown("replicas")
+            well = [each for each in listed if each["status"] in ("ready", "limited")]
+            breakers = [each for each in listed if each["service"] == "order" and each.get("breakers")]
+            names = {each["name"] for each in listed}
+            return "" if len(well) == len(names) == replicas and len(breakers) == 2 else f"{listed}"
+
+        _until(trouble, _SHOWN_SECONDS)
+        return ", ".join(sorted(each["name"] for each in self._shown("replicas")))
+
+    def page_predictions(self) -> str:
+        """A line for each service, and the model that says it."""
+
+        def trouble() -> str:
+            told = {each["service"] for each in self._shown("predictions")}
+            return "" if told == {"order", "payment", "inventory"} else f"predictions of {sorted(told)}"
+
+        _until(trouble, _SHOWN_SECONDS)
+        said = ", ".join(f"{each['service']} {each['state']}" for each in self._shown("predictions"))
+        return f"{said}; model {self._shown('model')['name']}"
+
+    def page_approvals(self) -> str:
+        """The remediator is asked in the operator's name, and does what it is told."""
+        _until(lambda: "" if self._shown("remediation")["mode"] == "approve" else "another mode", _SHOWN_SECONDS)
+        for thrown in (True, False):
+            told = self._page("PUT", "/deeds/kill-switch", json={"thrown": thrown})
+            _want(told.status_code == 200 and told.json()["kill_switch"] is thrown, f"{told.status_code} {told.text}")
+        waiting = len(self._shown("remediation")["approvals"])
+        return f"mode approve, {waiting} questions, kill switch thrown and taken back"
+
+    def page_commands(self) -> str:
+        """Experiments and the auditor are not in its image."""
+        parts = self._page("GET", "/view").json()
+        said = [parts[name]["away"] for name in ("experiments", "audit")]
+        _want(all(each.rpartition(": ")[2].startswith("make ") for each in said), f"{said}")
+        return "; ".join(said)
+
+    def _shown(self, part: str) -> Any:
+        """A part of the view; what is missing of it counts as trouble that may pass."""
+        answer = self._page("GET", "/view")
+        told = answer.json().get(part, {"away": "not logged in"}) if answer.status_code == 200 else {"away": "no view"}
+        if told["away"]:
+            raise NotYet(f"{part}: {told['away']}")
+        return told["value"]
+
+    def _page(self, method: str, path: str, **more: Any) -> httpx.Response:
+        published = next(each.published[0] for each in self._stack.status() if each.service == "page")
+        headers = _FROM_THE_PAGE | more.pop("headers", {})
+        return self._client.request(method, f"http://{published}{path}", headers=headers, **more)
+
     def _inspected(self) -> list[tuple[Container, dict[str, Any]]]:
         listed = self._stack.status()
         return list(zip(listed, self._stack.engine.inspect([each.identity for each in listed]), strict=True))
@@ -218,7 +288,7 @@ def _until(trouble: Callable[[], str], seconds: float) -> None:
     while True:
         try:
             said = trouble()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, NotYet) as error:
             said = str(error) or type(error).__name__
         if not said:
             return

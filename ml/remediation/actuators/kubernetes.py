@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from infra.kubernetes import connection
 from ml.remediation.actuators.protocol import ActuatorError, Failure
 from ml.remediation.limits import Fleet
 
@@ -33,21 +34,15 @@ class Times:
 
 
 def connect() -> Any:
-    """A client for the cluster that this runs in, or else for the one of the kubeconfig (`KUBECONFIG`).
+    """As `infra.kubernetes.connection.connect`.
 
     Raises:
-        ActuatorError: neither is there.
+        ActuatorError: there is no cluster.
     """
-    settings = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-    except config.ConfigException:
-        try:
-            config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError) as error:
-            raise ActuatorError(Failure.UNAVAILABLE, f"no cluster and no kubeconfig: {error}") from error
-    settings.retries = False  # a patch that is sent twice is two; the loop comes back in a minute anyway
-    return client.ApiClient(settings)
+        return connection.connect()
+    except connection.NoCluster as error:
+        raise ActuatorError(Failure.UNAVAILABLE, str(error)) from error
 
 
 class KubernetesActuator:

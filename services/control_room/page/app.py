@@ -13,6 +13,7 @@ from services.control_room.page.gate import Doorman, Sessions
 from services.control_room.page.reading import reading
 from services.control_room.page.room import Room
 from services.control_room.page.settings import PageSettings
+from services.control_room.page.sources.names import Resolve, resolve
 from shared.chassis.app import Chassis, build_app
 from shared.chassis.clock import Clock, SystemClock
 
@@ -20,8 +21,8 @@ VERSION = "0.1.0"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def create_app(settings: PageSettings, *, clock: Clock | None = None) -> FastAPI:
-    """The page as an ASGI application."""
+def create_app(settings: PageSettings, *, clock: Clock | None = None, resolve: Resolve = resolve) -> FastAPI:
+    """The page as an ASGI application. `resolve`: what looks the names of replicas up."""
     chassis = Chassis(
         settings,
         version=VERSION,
@@ -29,7 +30,7 @@ def create_app(settings: PageSettings, *, clock: Clock | None = None) -> FastAPI
         title="Holdfast control room: the page",
         description="Shows what the platform does, and has the levers to break and mend it.",
     )
-    room = Room(settings, chassis.database, clock or SystemClock())
+    room = Room(settings, chassis.database, clock or SystemClock(), resolve)
     sessions = Sessions(settings.admin_token, hours=settings.session_hours)
     if settings.chaos_dir is not None:
         chassis.metrics.register(ExperimentCollector(settings.chaos_dir))

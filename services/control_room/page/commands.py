@@ -30,16 +30,22 @@ class Busy(Exception):
 class Auditor:
     """Runs the auditor, one at a time; remembers its last verdict."""
 
-    def __init__(self, command: str, now: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        command: str,
+        now: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        elsewhere: str = "make audit",
+    ) -> None:
         self._words, self._now, self._monotonic = shlex.split(command), now, monotonic
+        self._elsewhere = elsewhere
         self._running: asyncio.Task[None] | None = None
         self._ended = float("-inf")
         self._last: dict[str, Any] | None = None
 
     async def read(self) -> dict[str, Any]:
         """`{"running", "last"}`; the verdict as the auditor writes it, with `at`. Raises `Away`."""
-        if not self._words:
-            raise Away("no auditor is configured")
+        self._configured()
         return {"running": self.running, "last": self._last}
 
     @property
@@ -49,8 +55,7 @@ class Auditor:
 
     def start(self) -> None:
         """Begin an audit. Raises `Away`, `Busy`."""
-        if not self._words:
-            raise Away("no auditor is configured")
+        self._configured()
         if self.running or self._monotonic() - self._ended < _AUDIT_PAUSE:
             raise Busy("the auditor is at work, or has just been")
         self._running = asyncio.create_task(self._audit())
@@ -58,6 +63,10 @@ class Auditor:
     async def close(self) -> None:
         """End what runs."""
         await _cancelled(self._running)
+
+    def _configured(self) -> None:
+        if not self._words:
+            raise Away(f"The auditor is not beside this page: {self._elsewhere}")
 
     async def _audit(self) -> None:
         with tempfile.TemporaryDirectory(prefix="holdfast-audit-") as directory:
@@ -73,24 +82,22 @@ class Auditor:
 class Runner:
     """Starts and stops experiments. They outlive this process: what runs is known from what the runner writes."""
 
-    def __init__(self, command: str) -> None:
-        self._words = shlex.split(command)
+    def __init__(self, command: str, elsewhere: str = "make chaos") -> None:
+        self._words, self._elsewhere = shlex.split(command), elsewhere
         self._running: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.said = ""
 
     def start(self, scenario: str) -> None:
         """Begin an experiment. Raises `Away`, `Busy`."""
-        if not self._words:
-            raise Away("no runner of experiments is configured")
+        self._configured()
         if _alive(self._running):
             raise Busy("an experiment runs already")
         self._running = asyncio.create_task(self._await("run", scenario, seconds=_EXPERIMENT_SECONDS))
 
     def stop(self) -> None:
         """End the experiment that runs, whoever started it, and every fault everywhere. Raises `Away`, `Busy`."""
-        if not self._words:
-            raise Away("no runner of experiments is configured")
+        self._configured()
         if _alive(self._stopping):
             raise Busy("it is being stopped already")
         self._stopping = asyncio.create_task(self._await("stop", seconds=_STOP_SECONDS))
@@ -109,6 +116,10 @@ class Runner:
         """Stop waiting; the experiment goes on, and ends its faults itself."""
         await _cancelled(self._running)
         await _cancelled(self._stopping)
+
+    def _configured(self) -> None:
+        if not self._words:
+            raise Away(f"The runner of experiments is not beside this page: {self._elsewhere}")
 
     async def _await(self, *words: str, seconds: float) -> None:
         self.said = ""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.control_room.page.commands import Busy
 from services.control_room.page.gate import operator
 from services.control_room.page.room import Room
-from services.control_room.page.sources.replicas import Replica
+from services.control_room.page.sources.names import Replica
 from services.control_room.page.web import Away
 from services.control_room.page.words import add_words
 from shared.chassis.problems import Problem, responses
@@ -108,7 +108,9 @@ class Levers:
 
     async def _one(self, replica: Replica, method: str, path: str, body: Any) -> str:
         try:
-            status, answer = await self.room.web.ask(method, f"{replica.url}{path}", json=body, admin=True)
+            status, answer = await self.room.web.ask(
+                method, f"{replica.url}{path}", json=body, admin=True, host=replica.host
+            )
         except Away as away:
             return str(away)
         if status < 400:

@@ -6,15 +6,19 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from services.control_room.page.places import Where
+from services.control_room.page.sources import names
 from shared.chassis.settings import ServiceSettings
 
 
 class PageSettings(ServiceSettings):
     """Beside what every service has: where to look, and the commands behind the levers.
 
-    What is left empty is missing from the page, which says so. `targets_file` is a list of replicas in Prometheus'
-    format for service discovery; without it Prometheus is asked whom it scrapes. `allowed_hosts` are names, beside
-    those of the loopback address, that the page may be asked by.
+    What is left empty is missing from the page, which says so. Replicas are found in `targets_file`, a list in
+    Prometheus' format for service discovery; or else behind `replica_names`, words like `order=order-replicas:8080`,
+    each address of a name being one; or else by asking Prometheus whom it scrapes. `place` says by which commands one
+    does there what the page cannot. A `*_link` is the address for a browser, where that is another one.
+    `allowed_hosts` are names, beside those of the loopback address, that the page may be asked by.
     """
 
     service: Literal["control_room"] = "control_room"
@@ -26,7 +30,12 @@ class PageSettings(ServiceSettings):
     remediation_url: str = ""
     alertmanager_url: str = ""
     grafana_url: str = ""
+    prometheus_link: str = ""
+    alertmanager_link: str = ""
+    traces_link: str = ""
+    place: Where = "local"
     targets_file: Path | None = None
+    replica_names: str = ""
     scrape_seconds: float = Field(default=5.0, gt=0, le=60)
 
     dashboards_dir: Path | None = None
@@ -47,7 +56,14 @@ class PageSettings(ServiceSettings):
             raise ValueError(f"is no command line: {error}") from None
         return command
 
+    @field_validator("replica_names")
+    @classmethod
+    def _are_names_of_replicas(cls, text: str) -> str:
+        names.parsed(text)
+        return text
+
     def hosts(self) -> frozenset[str]:
         """Names that a request may call this host by."""
         given = (name.strip().lower() for name in self.allowed_hosts.split(","))
-        return frozenset({"localhost", "127.0.0.1", "[::1]", *(name for name in given if name)})
+        named = (f"[{name}]" if ":" in name else name for name in given if name)
+        return frozenset({"localhost", "127.0.0.1", "[::1]", *named})

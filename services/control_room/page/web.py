@@ -8,6 +8,8 @@ import orjson
 
 _MOST_BYTES = 16_000_000
 _MOST_CONNECTIONS = 32
+NOBODY = "nothing listens there"
+"""The reason when an address refuses, or a name leads to none."""
 
 
 class Away(Exception):
@@ -32,10 +34,16 @@ class Web:
             await self._session.close()
 
     async def get(
-        self, url: str, params: dict[str, str] | None = None, *, seconds: float = 1.0, admin: bool = False
+        self,
+        url: str,
+        params: dict[str, str] | None = None,
+        *,
+        seconds: float = 1.0,
+        admin: bool = False,
+        host: str = "",
     ) -> Any:
         """The JSON at an address. Raises `Away`."""
-        status, body = await self.ask("GET", url, params=params, seconds=seconds, admin=admin)
+        status, body = await self.ask("GET", url, params=params, seconds=seconds, admin=admin, host=host)
         if status >= 400:
             raise Away(f"HTTP {status}")
         return body
@@ -51,11 +59,15 @@ class Web:
         headers: dict[str, str] | None = None,
         seconds: float = 3.0,
         admin: bool = False,
+        host: str = "",
     ) -> tuple[int, Any]:
-        """Status and JSON of an answer, whatever the status; None for a body that is none. Raises `Away`."""
+        """Status and JSON of an answer, whatever the status; None for a body that is none. Raises `Away`.
+
+        host: whom the request names, when that is not the address
+        """
         if self._session is None:
             raise Away("the page is just starting")
-        sent = (self._admin if admin else {}) | (headers or {})
+        sent = (self._admin if admin else {}) | ({"Host": host} if host else {}) | (headers or {})
         body: Any = data
         if json is not None:
             body, sent = orjson.dumps(json), sent | {"Content-Type": "application/json"}
@@ -80,5 +92,5 @@ def _json(text: bytes) -> Any:
 
 def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "nothing listens there"
+        return NOBODY
     return f"{type(error).__name__}"

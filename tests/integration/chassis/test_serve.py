@@ -113,6 +113,11 @@ def test_a_start_that_cannot_succeed_says_why_in_one_line_and_by_its_exit_code(s
             (start(OTEL_TRACES_SAMPLER="sometimes"), 78, "OTEL_TRACES_SAMPLER: must be one of always_on, "),
             (start(PORT=port), 75, f"127.0.0.1:{port}: Address already in use"),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/file/db"), 75, "unable to open database file"),
+            (
+                start(DATABASE_URL="postgresql+asyncpg://tiny:hunter2@db.invalid/tiny"),
+                75,
+                "database unavailable: gaierror",
+            ),
             (start(DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/newer.sqlite"), 78, "at revision 0099, newer than"),
         ]
         for service, code, words in expected:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.inventory.expiry import Expiry
+from services.inventory.expiry import GRACE_SECONDS, Expiry
 from services.inventory.metrics import InventoryMetrics
 from services.inventory.reservation import State
 from services.inventory.stock import Stock
@@ -112,6 +112,29 @@ async def test_a_sweep_takes_all_that_is_due_in_small_batches(
     assert [stock.expired.get_nowait() for _ in range(stock.expired.qsize())] == [3, 3, 1]
     assert (await stock.find("later")).state is State.HELD
     assert metrics.expired._value.get() == 7
+
+
+async def test_a_clock_that_jumps_ahead_ends_no_hold_before_its_time(
+    database: Database, clock: HandClock, metrics: InventoryMetrics
+) -> None:
+    passed, stock = HandClock(0.0), Watched(database, clock)
+    expiry = Expiry(stock, clock, metrics, batch=10, monotonic=passed.now)
+    await stock.reserve("o1", {"bell": 3}, 110)
+    over = 50 + GRACE_SECONDS
+    for moment, jump, trusted in ((50, 3_600, False), (over - 1, 0, False), (over, 0, True)):
+        clock.pass_by(moment - passed.now() + jump)
+        passed.seconds = moment
+        assert expiry._clock_is_trusted() is trusted
+    async with running(expiry):
+        assert await asyncio.wait_for(stock.expired.get(), 10) == 1
+
+
+def test_a_clock_that_is_set_right_again_is_trusted_at_once(database: Database, metrics: InventoryMetrics) -> None:
+    clock, passed = HandClock(), HandClock(0.0)
+    expiry = Expiry(Stock(database, clock), clock, metrics, batch=10, monotonic=passed.now)
+    for jump, trusted in ((3_600, False), (-3_600, True), (-3_600, True), (59, True)):
+        clock.pass_by(jump)
+        assert expiry._clock_is_trusted() is trusted
 
 
 async def test_the_gauges_show_the_stock_of_all_products(database: Database, clock: HandClock) -> None:

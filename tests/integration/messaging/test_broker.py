@@ -8,6 +8,7 @@ from time import monotonic
 import nats
 import pytest
 from nats.js.api import StreamConfig
+from structlog.testing import capture_logs
 
 from shared.messaging import DEAD_LETTERS, PAYMENTS, Broker, BrokerUnavailable, Limits
 from tests.fixtures.nats import NatsServer
@@ -57,6 +58,19 @@ async def test_starting_neither_fails_nor_waits_while_the_broker_is_away(
         await broker.wait_connected()
     await broker.publish("payments.requested", {}, message_id="later")
     assert await stored(broker) == 1
+
+
+async def test_a_server_whose_name_is_not_found_is_passed_over_and_all_of_them_are_tried_for_ever(
+    make_nats: Callable[..., NatsServer], connect: Connect
+) -> None:
+    server = make_nats()
+    with capture_logs() as said:
+        broker = await connect(f"nats://broker.invalid:4222,{server.url}", wait=False)
+        await eventually(lambda: any(line["event"] == "broker unavailable, trying on" for line in said))
+    await server.start_soon()
+    async with asyncio.timeout(30):
+        await broker.wait_connected()
+    await broker.publish("payments.requested", {}, message_id="found")
 
 
 async def test_an_empty_url_means_that_no_broker_is_configured(connect: Connect) -> None:

@@ -432,6 +432,19 @@ async def test_a_message_keeps_the_trace_in_which_it_was_added(database: Databas
     assert row.headers["traceparent"] == "00-00000000000000000000000000000abc-0000000000000def-01"
 
 
+async def test_messages_that_a_clock_an_hour_ahead_has_claimed_are_sent_once_it_is_set_back(
+    database: Database, table: Table, counting: Counting, run: Run
+) -> None:
+    clock = SetClock()
+    outbox = Outbox(database, table, counting, clock=clock, poll_seconds=0.02)
+    await write(database, outbox, "m-1")
+    clock.time += 3_600
+    assert len((await outbox._exchange(_Batch())).rows) == 1  # whoever claimed it is gone
+    clock.time -= 3_600
+    run(outbox.run())
+    await eventually(lambda: counting.published == ["m-1"])
+
+
 async def test_a_relay_outlives_a_database_that_is_away(
     database: Database, table: Table, counting: Counting, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ class World:
             ask_again_ms=5_000,
             patience_ms=600_000,
         )
-        self.placing = Placing(self.orders, self.checkout, self.inventory, CardSealer(SEALING_KEY), self.clock)
+        self.placing = Placing(self.orders, self.checkout, self.inventory, CardSealer(SEALING_KEY))
         self.recovery = Recovery(self.orders, self.checkout)
 
     async def wipe(self) -> None:

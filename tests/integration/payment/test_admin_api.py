@@ -83,5 +83,5 @@ async def test_a_payment_service_without_a_broker_is_ready(sqlite_counter: Count
     answer: httpx.Response = await sqlite_counter.stranger.get("/health/ready")
 
     assert answer.status_code == 200
-    assert set(answer.json()["dependencies"]) == {"database"}
+    assert set(answer.json()["dependencies"]) == {"database", "descriptors"}
     assert answer.headers["x-api-version"] == "v1"

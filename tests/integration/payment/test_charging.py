@@ -147,10 +147,9 @@ async def test_charges_and_refunds_of_one_key_at_once_end_with_no_money_moved(da
 
 
 async def test_only_the_first_charge_and_refund_compile_statements(till: Till) -> None:
+    await till.payments.process(charge("order-1"))
+    await till.payments.refund("order-1", "late")
     with compiled_statements() as compiled:
-        await till.payments.process(charge("order-1"))
-        await till.payments.refund("order-1", "late")
-        assert compiled() > 0
         await till.payments.process(charge("order-2"))
         await till.payments.refund("order-2", "late")
         assert compiled() == 0

@@ -152,14 +152,14 @@ def test_a_forged_token_is_not_remembered() -> None:
     for _ in range(2):
         with pytest.raises(jwt.InvalidTokenError):
             verifier.verify(BAD["other key"])
-    assert verifier._valid_until == {}
+    assert verifier._lives == {}
 
 
 def test_a_bounded_number_of_tokens_is_remembered() -> None:
     verifier = TokenVerifier("order", "shop", KEY, now=HandSet())
     for number in range(1_000):
         verifier.verify(token(jti=str(number)))
-        assert len(verifier._valid_until) <= 256
+        assert len(verifier._lives) <= 256
 
 
 def test_a_signer_makes_a_new_token_at_half_time_and_each_is_good() -> None:
@@ -182,3 +182,27 @@ def test_a_token_is_good_on_a_clock_that_is_a_little_off() -> None:
     TokenVerifier("order", "shop", KEY, now=HandSet()).verify(made)
     made = TokenSigner("order", "shop", KEY, now=HandSet()).token()
     TokenVerifier("order", "shop", KEY, now=behind).verify(made)
+
+
+@pytest.mark.parametrize("jump", [3_600, -3_600])
+def test_a_clock_that_jumps_an_hour_is_refused_and_speaks_again_as_soon_as_it_is_right(jump: int) -> None:
+    own, others = HandSet(), HandSet()
+    signer, verifier = TokenSigner("order", "shop", KEY, now=own), TokenVerifier("order", "shop", KEY, now=others)
+    verifier.verify(signer.token())
+    own.now += jump
+    with pytest.raises(jwt.InvalidTokenError, match="future" if jump > 0 else "expired"):
+        verifier.verify(signer.token())
+    own.now -= jump
+    verifier.verify(signer.token())
+
+
+@pytest.mark.parametrize("jump", [3_600, -3_600])
+def test_a_verifier_whose_clock_jumps_refuses_what_it_knew_and_takes_it_again(jump: int) -> None:
+    clock = HandSet()
+    verifier = TokenVerifier("order", "shop", KEY, now=clock)
+    verifier.verify(token())
+    clock.now += jump
+    with pytest.raises(jwt.InvalidTokenError):
+        verifier.verify(token())
+    clock.now -= jump
+    verifier.verify(token())

@@ -25,6 +25,7 @@ _EVERYWHERE = {"/health/live", "/health/ready", "/health/startup", "/metrics", "
 _OPERATORS = ("/admin", "/metrics")
 _OTHERS: dict[int, tuple[str, ...]] = {
     9090: ("/", "/api/v1/alerts", "/api/v1/query", "/api/v1/rules", "/api/v1/targets", "/classic/"),
+    8222: ("/healthz",),
     9093: ("/",),
     9902: ("/stats/prometheus",),
     3000: ("/",),

@@ -39,10 +39,11 @@ from tests.unit.manifests.reachability import (
     parties,
     reachable,
 )
+from tests.unit.manifests.test_control_room import configured
 from tests.unit.manifests.test_service_settings import mount  # noqa: F401 - a fixture
 
 SETTINGS = {"order": OrderSettings, "payment": PaymentSettings, "inventory": InventorySettings}
-WITHOUT_PROXY = {"prometheus", "chaos-mesh"}
+WITHOUT_PROXY = {"prometheus", "chaos-mesh", "predictor"}
 KEY = SecretStr("k" * 32)
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -134,19 +135,26 @@ def expected_edges(name: str) -> set[Edge]:
     edges: set[Edge] = {(caller, called, 8080) for caller, called in http_edges()}
     edges |= {(service, "nats", 4222) for service in SERVICES if imports(service, "Broker")} | {("nats", "nats", 6222)}
     edges |= {("prometheus", each, 8080) for each in (*SERVICES, "slo-gate")} | {("chaos-mesh", "slo-gate", 8080)}
+    edges |= {("control-room", called, port) for called, port in told_to_the_page(name)}
     if name == "dev":
         edges |= {(caller, "postgres", 5432) for service in SERVICES for caller in (service, f"migrate-{service}")}
         return edges
     meshed = [*SERVICES, "edge"]
+    operators = ["control-room", "remediation"]
     edges |= {("edge", service, 8080) for service in ("order", "inventory")}
     edges |= {("world", "edge", 8080), ("world", "edge", 8443)}
     edges |= {(service, "otel-collector", 4318) for service in SERVICES}
     edges |= {(proxy, "otel-collector", 4317) for proxy in meshed}
     edges |= {("otel-collector", "jaeger", 4317)}
-    edges |= {("prometheus", "predictor", 8095)}
+    edges |= {("prometheus", "predictor", 8095), ("remediation", "predictor", 8095)}
     edges |= {("prometheus", each, 8888) for each in ("otel-collector", "jaeger")}
-    edges |= {("prometheus", each, 15020) for each in (*meshed, "nats", "otel-collector", "jaeger")}
+    edges |= {("prometheus", each, 15020) for each in (*meshed, *operators, "nats", "otel-collector", "jaeger")}
     return edges
+
+
+def told_to_the_page(name: str) -> set[tuple[str, int]]:
+    """Whom the control room's page is told of: that it asks them, and what, is in test_control_room.py."""
+    return {each for each in configured(name, overlay(name)) if each[0] != "prometheus"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -196,7 +204,7 @@ def test_who_is_allowed_in_the_mesh_is_who_can_be_reached_on_the_network() -> No
     built = overlay("production")
     allowed = {(each.caller, each.target) for each in grants(built)}
     reached = {(caller, called) for caller, called, _ in expected_edges("production") if caller not in WITHOUT_PROXY}
-    assert allowed == reached
+    assert allowed == {(caller, called) for caller, called in reached if called not in WITHOUT_PROXY}
     for each in grants(built):
         if each.ports:
             assert {(each.caller, each.target, port) for port in each.ports} <= expected_edges("production")
@@ -236,7 +244,8 @@ def test_the_edge_lets_in_only_what_the_code_answers_without_a_token(
                     ), (service, method, pattern)
     assert ("POST", "/process") not in open_routes["payment"]
     assert grants_of("edge", "payment") == []
-    assert all(not path.startswith("/admin") for each in grants(overlay("production")) for path in each.paths)
+    paths = [path for service in SERVICES for each in grants_of("edge", service) for path in each.paths]
+    assert not [path for path in paths if path.startswith("/admin")]
 
 
 def open_operations(app: FastAPI) -> set[tuple[str, str]]:

@@ -29,6 +29,7 @@ from tests.unit.manifests.building import (
     pod,
     pod_labels,
     services,
+    workloads,
 )
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
@@ -36,6 +37,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "payment": PaymentSettings,
     "inventory": InventorySettings,
 }
+OPERATORS = ("control-room", "remediation")
 READ_ELSEWHERE = {"SECRETS_DIR", ENDPOINT}
 POD_NAME = "payment-v2-5d4f8c9b7c-x2x9k"
 
@@ -226,6 +228,9 @@ def test_the_secrets_that_are_made_are_those_that_pods_mount(name: str) -> None:
     for workload in services(overlay(name)):
         secret, items, _ = projected(workload)
         mounted.setdefault(secret, set()).update(items)
+    for workload in (each for each in workloads(overlay(name)) if each["metadata"]["name"] in OPERATORS):
+        secret, items, _ = projected(workload)
+        mounted[secret] = {*items}
     for workload in of_kind(overlay(name), "StatefulSet"):
         for volume in pod(workload)["volumes"]:
             if "secret" in volume:  # mounted whole
@@ -233,6 +238,8 @@ def test_the_secrets_that_are_made_are_those_that_pods_mount(name: str) -> None:
     del made["operator"]  # a person's
     if name == "production":  # the databases are elsewhere
         del made["postgres"]
+    else:  # nothing predicts
+        del made["remediation"]
     assert mounted == made
 
 

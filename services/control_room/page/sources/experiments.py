@@ -17,14 +17,14 @@ _MOST_BYTES = 4_000_000
 class Experiments:
     """Reads two directories: the scenarios, and the runs. The runner is started elsewhere (`commands`)."""
 
-    def __init__(self, scenarios: Path | None, runs: Path | None) -> None:
-        self._scenarios, self._runs = scenarios, runs
+    def __init__(self, scenarios: Path | None, runs: Path | None, elsewhere: str = "make chaos") -> None:
+        self._scenarios, self._runs, self._elsewhere = scenarios, runs, elsewhere
         self._known: list[dict[str, Any]] = []
 
     async def scenarios(self) -> list[dict[str, Any]]:
         """Every scenario: `name`, `title`, `description`, `steady` (titles of probes), `expected`. Raises `Away`."""
         if self._scenarios is None:
-            raise Away("no directory of experiments is configured")
+            raise Away(f"Experiments are not beside this page: {self._elsewhere}")
         if not self._known:
             self._known = await asyncio.to_thread(_scenarios, self._scenarios)
         return self._known
@@ -32,7 +32,7 @@ class Experiments:
     async def read(self) -> dict[str, Any]:
         """What runs now, and the last verdicts, newest first. Raises `Away`."""
         if self._runs is None:
-            raise Away("no directory of runs is configured")
+            raise Away(f"Experiments are not run beside this page: {self._elsewhere}")
         return await asyncio.to_thread(_runs, self._runs)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from services.control_room.page.web import Away, Web
+from services.control_room.page.web import NOBODY, Away, Web
 
 _RECORDS = 20
 _DRIFTING = 5
@@ -20,10 +20,10 @@ class Refused(Exception):
 
 
 class Predictor:
-    """Asks the sidecar."""
+    """Asks the sidecar. `command` is what starts it."""
 
-    def __init__(self, web: Web, url: str) -> None:
-        self._web, self._url = web, url
+    def __init__(self, web: Web, url: str, command: str = "make predictor") -> None:
+        self._web, self._url, self._command = web, url, command
 
     async def predictions(self) -> list[dict[str, Any]]:
         """One for each service, as the sidecar tells them. Raises `Away`."""
@@ -42,14 +42,14 @@ class Predictor:
         }
 
     async def _get(self, path: str) -> Any:
-        return await _asked(self._web, self._url, path, "The predictor", "make predictor")
+        return await _asked(self._web, self._url, path, "The predictor", self._command)
 
 
 class Remediator:
-    """Asks what acts on predictions, with the admin token, and hands on a person's word."""
+    """Asks what acts on predictions, with the admin token, and hands on a person's word. `command` starts it."""
 
-    def __init__(self, web: Web, url: str) -> None:
-        self._web, self._url = web, url
+    def __init__(self, web: Web, url: str, command: str = "make remediate") -> None:
+        self._web, self._url, self._command = web, url, command
 
     async def read(self) -> dict[str, Any]:
         """`state`'s fields, with `approvals` and `audit`, the newest first. Raises `Away`."""
@@ -72,7 +72,7 @@ class Remediator:
         return await self._send("PUT", "/kill-switch", {"thrown": thrown})
 
     async def _get(self, path: str) -> Any:
-        return await _asked(self._web, self._url, path, "Remediation", "make remediate", admin=True)
+        return await _asked(self._web, self._url, path, "Remediation", self._command, admin=True)
 
     async def _send(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         if not self._url:
@@ -86,11 +86,11 @@ class Remediator:
 
 async def _asked(web: Web, url: str, path: str, who: str, command: str, *, admin: bool = False) -> Any:
     if not url:
-        raise Away(f"{who} is not configured here.")
+        raise Away(f"{who} does not run beside this page: {command}")
     try:
         return await web.get(f"{url}{path}", admin=admin)
     except Away as away:
-        if str(away) == "nothing listens there":
+        if str(away) == NOBODY:
             raise Away(f"{who} is not running at {url}: {command}") from None
         raise Away(f"{who}: {away}") from None
 

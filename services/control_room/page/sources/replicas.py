@@ -7,26 +7,24 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from services.control_room.page.sources.names import Names, Replica
 from services.control_room.page.web import Away, Web
 
 _ROUNDS = 3
 _LEVERS = frozenset({"order", "payment", "inventory"})
 """Services in which faults can be begun."""
-
-
-class Replica(NamedTuple):
-    """One process and its own address."""
-
-    name: str
-    service: str
-    url: str
+_NO_FAULTS = "HTTP 404"
+_FAULTS_OFF = "The replicas take no faults here (FAULT_INJECTION is off)"
 
 
 class Replicas:
     """Finds the replicas anew whenever they are asked for; remembers the last list."""
 
-    def __init__(self, web: Web, targets_file: Path | None, prometheus_url: str) -> None:
+    def __init__(
+        self, web: Web, targets_file: Path | None, prometheus_url: str, names: Names | None = None, faults: str = ""
+    ) -> None:
         self._web, self._file, self._prometheus = web, targets_file, prometheus_url
+        self._names, self._faults_elsewhere = names, faults
         self.known: Sequence[Replica] = ()
         self._said: dict[str, dict[str, Any]] = {}
         self._round = 0
@@ -35,6 +33,8 @@ class Replicas:
         """Everything of ours that should run. Raises `Away`."""
         if self._file is not None:
             self.known = _from_file(await asyncio.to_thread(_read, self._file))
+        elif self._names is not None:
+            self.known = await self._names.find()
         elif self._prometheus:
             found = await self._web.get(f"{self._prometheus}/api/v1/targets", {"state": "active"})
             self.known = _from_prometheus(found)
@@ -57,19 +57,27 @@ class Replicas:
         said = await asyncio.gather(*(self._health(each) for each in asked))
         known = self._said | {each["name"]: each for each in said}
         self._said = {each.name: known[each.name] for each in found}
-        return list(self._said.values())
+        nobody = self._names.nobody() if self._names is not None and self._file is None else []
+        return [*self._said.values(), *(_missing(service, hosts) for service, hosts in nobody)]
 
     async def levers(self) -> dict[str, Any]:
-        """Faults that act in each replica, and the pipelines of the order service, replica by replica."""
+        """Faults that act in each replica, and the pipelines of the order service, replica by replica.
+
+        `refused`: which replicas would not say, with the reason; `faults_off`: where faults begin, if not in them.
+        """
         asked = [each for each in self.known if each.service in _LEVERS]
         faults, pipelines = await asyncio.gather(
             asyncio.gather(*(self._faults(each) for each in asked)),
             asyncio.gather(*(self._pipelines(each) for each in self.of("order"))),
         )
+        off = bool(faults) and all(each.reason == _NO_FAULTS for each in faults)
+        said = [*([] if off else faults), *pipelines]
         return {
-            "faults": [fault for listed in faults for fault in listed],
+            "faults": [fault for listed in faults for fault in listed.value or ()],
+            "faults_off": f"{_FAULTS_OFF}: {self._faults_elsewhere}" if off else "",
             "replicas": [{"name": each.name, "service": each.service} for each in asked],
-            "pipelines": merged([each for each in pipelines if each is not None]),
+            "pipelines": merged([each.value for each in pipelines if each.value is not None]),
+            "refused": sorted({f"{each.replica}: {each.reason}" for each in said if each.reason}),
         }
 
     def _well(self, replica: Replica) -> bool:
@@ -79,7 +87,7 @@ class Replicas:
     async def _health(self, replica: Replica) -> dict[str, Any]:
         shown: dict[str, Any] = {"name": replica.name, "service": replica.service, "status": "ready", "reason": ""}
         try:
-            status, body = await self._web.ask("GET", f"{replica.url}/health/ready", seconds=1.0)
+            status, body = await self._web.ask("GET", f"{replica.url}/health/ready", seconds=1.0, host=replica.host)
         except Away as away:
             return shown | {"status": "down", "reason": str(away)}
         if not isinstance(body, dict):
@@ -90,19 +98,28 @@ class Replicas:
             return shown | {"status": "unready", "reason": str(body.get("status", f"HTTP {status}"))}
         return shown | ({"status": "limited", "reason": f"{', '.join(down)} down"} if down else {})
 
-    async def _faults(self, replica: Replica) -> list[dict[str, Any]]:
-        try:
-            body = await self._web.get(f"{replica.url}/admin/faults", admin=True)
-        except Away:
-            return []  # its health says so
-        return [{**fault, "replica": replica.name, "service": replica.service} for fault in body["faults"]]
+    async def _faults(self, replica: Replica) -> "_Said":
+        said = await self._admin(replica, "faults")
+        if said.value is None:
+            return said
+        named = {"replica": replica.name, "service": replica.service}
+        return said._replace(value=[{**fault, **named} for fault in said.value["faults"]])
 
-    async def _pipelines(self, replica: Replica) -> dict[str, Any] | None:
+    async def _pipelines(self, replica: Replica) -> "_Said":
+        return await self._admin(replica, "resilience", {"events": "12"})
+
+    async def _admin(self, replica: Replica, what: str, params: dict[str, str] | None = None) -> "_Said":
+        url = f"{replica.url}/admin/{what}"
         try:
-            found: dict[str, Any] = await self._web.get(f"{replica.url}/admin/resilience", {"events": "12"}, admin=True)
-        except Away:
-            return None
-        return found
+            return _Said(replica.name, await self._web.get(url, params, admin=True, host=replica.host))
+        except Away as away:
+            return _Said(replica.name, None, str(away))
+
+
+class _Said(NamedTuple):
+    replica: str
+    value: Any
+    reason: str = ""
 
 
 def merged(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,6 +142,10 @@ def merged(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for one in pipelines.values():
         one["events"] = sorted(one["events"], key=lambda event: float(event["seconds_ago"]))[:12]
     return list(pipelines.values())
+
+
+def _missing(service: str, hosts: str) -> dict[str, Any]:
+    return {"name": service, "service": service, "status": "down", "reason": f"nobody is called {hosts}"}
 
 
 def _read(path: Path) -> bytes:

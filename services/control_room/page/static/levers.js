@@ -1,6 +1,6 @@
 // Faults on purpose, what acts now, and the steady state.
 
-import { $, badge, h, part, show } from "./dom.js";
+import { $, away, badge, h, part, show } from "./dom.js";
 import { deed, say } from "./api.js";
 import { breakerTo, kindOf, words } from "./topology.js";
 
@@ -35,11 +35,14 @@ function fault(each) {
 }
 
 export function drawLevers(view) {
+  const off = view.levers?.value?.faults_off ?? "";
+  show($("faults-off"), off, () => (off ? away(off) : null));
   part($("faults"), view.levers, (levers) => {
     const all = () => deed("DELETE", "/deeds/faults", undefined, "Every fault in the services: ended.");
+    const silent = levers.refused.map((reason) => away(reason));
     return levers.faults.length
-      ? [h("ul", { class: "plain" }, levers.faults.map(fault)), h("button", { type: "button", class: "lever", id: "end-faults", "data-key": "all", on: { click: all } }, "End all of these")]
-      : h("p", {}, "No fault acts inside the services.");
+      ? [...silent, h("ul", { class: "plain" }, levers.faults.map(fault)), h("button", { type: "button", class: "lever", id: "end-faults", "data-key": "all", on: { click: all } }, "End all of these")]
+      : [...silent, h("p", {}, silent.length ? "No fault acts inside the services that answer." : "No fault acts inside the services.")];
   });
   if (view.levers?.value) {
     const names = [...new Set(view.levers.value.replicas.map((each) => each.service)), ...view.levers.value.replicas.map((each) => each.name)];

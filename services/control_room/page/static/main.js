@@ -108,6 +108,7 @@ setUpOrders();
 setUpTraces();
 await redeem();
 const told = await facts();
+$("login-how").textContent = told.login;
 for (const setUp of [setUpLevers, setUpExperiments, setUpBooks, dashboards.setUpDashboards]) setUp(told);
 addEventListener("hashchange", go);
 go();

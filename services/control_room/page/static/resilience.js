@@ -11,7 +11,7 @@ export function drawResilience(view) {
   const still = view.levers?.value?.pipelines.map((each) => ({ ...each, events: each.events.map((event) => ({ ...event, seconds_ago: Math.round((view.at - event.seconds_ago) / 2) * 2 })) }));
   part($("pipelines"), view.levers && { away: view.levers.away, value: still }, (pipelines) => pipelines.length
     ? pipelines.map((each) => pipeline(each, view.at))
-    : away("No order replica answers."));
+    : away(["No order replica answers.", ...(view.levers?.value?.refused ?? [])].join(" ")));
 }
 
 function pipeline(one, now) {

@@ -1,4 +1,7 @@
-"""A Kubernetes API server as far as the actuator goes: real HTTP, versions, and the shipped Role as its law."""
+"""A Kubernetes API server as far as the actuator goes: real HTTP, versions, and the shipped Role as its law.
+
+What experiments ask of one is in `tests/unit/chaos/api_server.py`, on top of this.
+"""
 
 import json
 import re
@@ -70,8 +73,11 @@ class Cluster:
         return [each for each in self.requests if each[0] != "GET"]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    cluster: Cluster
+class Handler(BaseHTTPRequestHandler):
+    """Asks the Role, then serves. `paths`: pattern, API group and resource of what there is."""
+
+    cluster: Any
+    paths: tuple[tuple[str, str, str], ...] = _PATHS
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -87,12 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         url = urlsplit(self.path)
         self.cluster.requests.append((self.command, url.path, body, self.headers.get("content-type", "")))
-        for pattern, group, resource in _PATHS:
+        for pattern, group, resource in self.paths:
             match = re.fullmatch(pattern, url.path)
             if match:
                 name = match.groupdict().get("name", "")
                 verb = "list" if self.command == "GET" and not name else _VERBS[self.command]
-                if match["ns"] != NAMESPACE or not self._allowed(group, resource, verb, name):
+                if not self._allowed(match["ns"], group, resource, verb, name):
                     self._fail(403, "Forbidden", f"{resource} is forbidden: cannot {verb} {name}")
                     return
                 self.cluster.used.add((resource, verb))
@@ -100,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self._fail(404, "NotFound", f"no such path: {url.path}")
 
-    def _allowed(self, group: str, resource: str, verb: str, name: str) -> bool:
-        return any(
+    def _allowed(self, namespace: str, group: str, resource: str, verb: str, name: str) -> bool:
+        return namespace == NAMESPACE and any(
             group in rule["apiGroups"]
             and resource in rule["resources"]
             and verb in rule["verbs"]
@@ -214,10 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(cluster: Cluster) -> Iterator[str]:
+def serving(cluster: Any, handler: type[Handler] = Handler) -> Iterator[str]:
     """The server's address, inside the block."""
-    handler = type("Handler", (_Handler,), {"cluster": cluster})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"cluster": cluster}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
