@@ -29,7 +29,7 @@ _OURS = {
     "predictor": "order",
     "remediation": "order",
 }
-"""Our images by name, with the folder of services/ in each; an older builder wants one for the last two, too, which hold none."""
+"""Our images, with the folder of services/ in each. The last two hold none; builders before BuildKit want one."""
 _TARGETS = ("tools", "predictor", "remediation")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 

@@ -316,7 +316,7 @@ def test_a_scenario_that_cannot_run_here_is_left_out_of_game_days_and_refused_al
     assert main(["run", "memory-leak"]) == 2
     assert "memory-leak does not run on compose: " in capsys.readouterr().err
     assert main(["list"]) == 0
-    assert "not on compose: " in capsys.readouterr().out
+    assert "Not on compose:\nmemory-leak" in capsys.readouterr().out
 
 
 def test_chaos_stop_ends_what_a_runner_that_is_gone_has_left_in_containers(
