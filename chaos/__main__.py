@@ -1,7 +1,6 @@
 """The command line of experiments: `python -m chaos run payment-down`, `gameday`, `bounds`, `stop`."""
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def show(chosen: argparse.Namespace) -> int:
     """List the scenarios; with a target those that run there, and of the others why not."""
-    place = getattr(chosen, "target", None) or os.environ.get("CHAOS_TARGET") or "local"
+    place = targets.place(getattr(chosen, "target", None))
     width = max(len(name) for name in definition.names())
     elsewhere = []
     for name in definition.names():
@@ -101,11 +100,16 @@ def compare(chosen: argparse.Namespace) -> int:
 def gameday(chosen: argparse.Namespace) -> int:
     """Run several scenarios, one after the other, each in a process of its own; the worst of their exit codes."""
     scenarios = chosen.scenarios or plan.GAMEDAY
+    here = targets.place(chosen.target)
+    reasons = {scenario: definition.why_not(scenario, here) for scenario in scenarios}
     worst, lines = 0, []
     for scenario in scenarios:
+        if reason := reasons[scenario]:
+            sys.stdout.write(f"{'-':>5}    not on {here}  {scenario}: {reason}\n")
+            continue
         began = time.monotonic()
         words = [sys.executable, "-m", "chaos", "run", scenario, "--seed", str(chosen.seed)]
-        words += ["--target", chosen.target] if chosen.target else []
+        words += ["--target", here]
         words += ["--fault-seconds", f"{chosen.fault_seconds:g}"] if chosen.fault_seconds else []
         done = subprocess.run(  # noqa: S603 - ourselves
             words, stdout=subprocess.PIPE, text=True, timeout=_LONGEST_SECONDS, check=False
@@ -170,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=(does.__doc__ or "").splitlines()[0], description=does.__doc__)
         added.set_defaults(command=does)
-        added.add_argument("--target", choices=targets.PLACES, help="where; default $CHAOS_TARGET, then local")
+        added.add_argument("--target", choices=targets.PLACES, help="where; default $CHAOS_TARGET, then what runs")
         return added
 
     def choices(added: argparse.ArgumentParser) -> None:

@@ -96,10 +96,15 @@ class Query(Bounds):
 
 
 class Process(Part):
-    """A program of the stack was seen in that state."""
+    """A program of the stack was seen in that state; with several names, any of them."""
 
-    process: str
+    process: str | tuple[str, ...]
     becomes: Literal["paused", "down", "restarted"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names and patterns of names."""
+        return (self.process,) if isinstance(self.process, str) else self.process
 
 
 class Breaker(Part):
@@ -159,7 +164,7 @@ class Recovery(Part):
 
 
 class Definition(Part):
-    """The extension of one experiment. `not_on`: targets where it does not run, each with the reason."""
+    """The extension of one experiment. `not_on` has the places where it cannot run, each with the reason."""
 
     name: Literal["holdfast"]
     scenario: str
@@ -211,6 +216,12 @@ def load(name: str, folder: Path = EXPERIMENTS) -> dict[str, Any]:
     if not isinstance(experiment, dict):
         raise BadExperiment(f"{path.name}: an experiment is a mapping")
     return experiment
+
+
+def why_not(name: str, place: str) -> str:
+    """Why a scenario cannot run on a target, empty when it can. Raises `BadExperiment`."""
+    reasons: Mapping[Any, str] = of(load(name)).not_on
+    return reasons.get(place, "")
 
 
 def of(experiment: Mapping[str, Any]) -> Definition:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from chaos.session import current
-from chaos.targets.target import Replica, TargetError
+from chaos.targets.target import Replica, Target, TargetError
 
 _MARGIN_SECONDS = 10.0
 """How much longer than the experiment a fault may live: so that it is the experiment that ends it."""
@@ -108,8 +108,12 @@ def _each(service: str, replicas: int, put: Callable[[Replica], Any]) -> list[st
 
 def _programs(names: Sequence[str]) -> list[str]:
     target = current().target
-    found = [program for name in names for program in ([each.name for each in target.replicas(name)] or [name])]
+    found = [program for name in names for program in _named(target, name)]
     return list(dict.fromkeys(found))
+
+
+def _named(target: Target, name: str) -> Sequence[str]:
+    return [each.name for each in target.replicas(name)] or target.role(name) or [name]
 
 
 def _which(service: str, replicas: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from chaos.render import cluster
 from chaos.render.fault import Fault, HttpFault, NotExpressible, delayed, http_chaos, labels_of
 from chaos.render.service_faults import in_service
+from chaos.targets import roles
 
 _ACTIONS = "chaos.actions."
 _LINGERS = frozenset({"hold", "lift"})
@@ -53,7 +54,8 @@ def _surge(_arguments: Mapping[str, Any]) -> Fault:
 
 
 def _stop(arguments: Mapping[str, Any]) -> Fault:
-    found = [(program, cluster.labels(program)) for program in arguments["programs"]]
+    programs = [each for name in arguments["programs"] for each in roles.LOCAL.get(name, (name,))]
+    found = [(program, cluster.labels(program)) for program in programs]
     here = [labels for _, labels in found if labels]
     if len(here) != 1:
         raise NotExpressible("one selector cannot name pods of several labels")

@@ -94,7 +94,7 @@ def _process(check: Process, recording: Recording, window: tuple[float, float]) 
     start, end = window[0] - 1.0, window[1] + _LAG_SECONDS
     seen = set()
     for name, states in recording.processes.items():
-        if not fnmatch(name, check.process):
+        if not any(fnmatch(name, wanted) for wanted in check.names):
             continue
         for before, (at, state, pid) in zip([None, *states], states, strict=False):
             if start <= at <= end:
@@ -105,7 +105,7 @@ def _process(check: Process, recording: Recording, window: tuple[float, float]) 
                 if before is not None and before[1] == "down" and state in ("starting", "running"):
                     seen.add(f"{name} restarted")
     holds = any(each.endswith(f" {check.becomes}") for each in seen)
-    return Finding(f"{check.process} is seen {check.becomes}", ", ".join(sorted(seen)) or "no change", holds)
+    return Finding(f"{' or '.join(check.names)} is seen {check.becomes}", ", ".join(sorted(seen)) or "no change", holds)
 
 
 def _breaker(check: Breaker, recording: Recording, window: tuple[float, float]) -> Finding:

@@ -44,12 +44,13 @@ def run(name: str, target: Target, choices: Choices, *, folder: Path = definitio
 
     Raises:
         BadExperiment: the file makes no sense.
+        TargetError: the experiment cannot run there; says why.
     """
     experiment = definition.load(name, folder)
     defined = _chosen(definition.of(experiment), choices)
-    if target.name not in defined.targets:
-        reason = next((why for place, why in defined.not_on.items() if place == target.name), "")
-        raise BadExperiment(f"{name} does not run on {target.name}: {reason}.")
+    reasons: Mapping[Any, str] = defined.not_on
+    if reason := reasons.get(target.name):
+        raise TargetError(f"{name} does not run on {target.name}: {reason}")
     run_id = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     under_way = Session(defined, target, target.runs / run_id, run=run_id, seed=choices.seed)
     session.begin(under_way)

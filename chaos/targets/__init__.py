@@ -1,4 +1,5 @@
-"""The places where experiments run, chosen by `CHAOS_TARGET`: local (default), compose or kubernetes."""
+"""The places where experiments run: local, compose or kubernetes, as `CHAOS_TARGET` says; else the stack that was
+started last."""
 
 import os
 
@@ -7,24 +8,45 @@ from chaos.targets.target import Target, TargetError
 PLACES = ("local", "compose", "kubernetes")
 
 
+def place(name: str | None = None) -> str:
+    """The place that is meant: that name, else `CHAOS_TARGET`, else the stack that `make up` started last.
+
+    Raises:
+        TargetError: there is none of that name.
+    """
+    name = name or os.environ.get("CHAOS_TARGET") or _started()
+    if name not in PLACES:
+        raise TargetError(f"CHAOS_TARGET={name}: there are {', '.join(PLACES)}.")
+    return name
+
+
 def chosen(name: str | None = None) -> Target:
-    """The target of that name, or of `CHAOS_TARGET`.
+    """The target at that place.
 
     Raises:
         TargetError: there is none of that name, or it does not run.
     """
-    name = name or os.environ.get("CHAOS_TARGET") or "local"
     # Each needs packages and programs of its own.
-    if name == "local":
+    where = place(name)
+    if where == "local":
         from chaos.targets.local import Local
 
         return Local()
-    if name == "compose":
+    if where == "compose":
         from chaos.targets.compose import Compose
 
         return Compose()
-    if name == "kubernetes":
-        from chaos.targets.kubernetes import Kubernetes
+    from chaos.targets.kubernetes import Kubernetes
 
-        return Kubernetes()
-    raise TargetError(f"CHAOS_TARGET={name}: there are {', '.join(PLACES)}.")
+    return Kubernetes()
+
+
+def _started() -> str:
+    from infra.local import sources
+    from infra.local.errors import StackError
+    from infra.stack.choice import Remembered
+
+    try:
+        return Remembered(sources.load()).read() or "local"
+    except StackError as error:
+        raise TargetError(str(error)) from error

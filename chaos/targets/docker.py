@@ -21,9 +21,10 @@ class Docker:
         self.command = found
 
     def containers(self, project: str) -> list[dict[str, Any]]:
-        """What `inspect` says of every container of a compose project, those that have stopped too."""
-        label = f"label=com.docker.compose.project={project}"
-        found = self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", label).split()
+        """What `inspect` says of every container of a compose project, those that have stopped too, but no tool's."""
+        labels = (f"label=com.docker.compose.project={project}", "label=com.docker.compose.oneoff=False")
+        filters = [word for label in labels for word in ("--filter", label)]
+        found = self.run("ps", "--all", "--quiet", "--no-trunc", *filters).split()
         listed: list[dict[str, Any]] = json.loads(self.run("inspect", *found)) if found else []
         return listed
 
@@ -39,11 +40,9 @@ class Docker:
             raise TargetError(f"{self.command} {' '.join(words[:3])}: {done.stderr.strip()[:300]}")
         return done.stdout
 
-    def later(self, seconds: float, *words: str) -> None:
-        """Run a command after so many seconds, whether or not we are still there: the end of a fault."""
-        script = 'sleep "$1" && shift && exec "$@"'
-        # A session of its own: neither Ctrl-C nor the end of this process reaches it.
-        subprocess.Popen(  # noqa: S603 - our own words
-            ["/bin/sh", "-c", script, "watchdog", f"{seconds:g}", self.command, *words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+    def container(self, identity: str) -> dict[str, Any] | None:
+        """What `inspect` says of one container; None when it is gone."""
+        if not self.run("ps", "--all", "--quiet", "--filter", f"id={identity}").strip():
+            return None
+        found: list[dict[str, Any]] = json.loads(self.run("inspect", identity))
+        return found[0]

@@ -78,6 +78,10 @@ class Kubernetes:
         """Replicas of services, and each workload of another kind as one: down when none of its pods runs."""
         return [Program(name, *self._seen(here)) for name, (_, here) in self._view.look().places.items()]
 
+    def role(self, name: str) -> Sequence[str]:  # noqa: ARG002 - a target's method
+        """None: what does other jobs is in other namespaces."""
+        return ()
+
     def unwell(self) -> Sequence[str]:
         """Workloads with fewer ready pods than they should have, or in the middle of a rollout."""
         look = self._view.look(fresh=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from chaos.targets import mesh, roles
 from chaos.targets.admin import Admin
 from chaos.targets.auditing import run_auditor
 from chaos.targets.target import Addresses, Broker, Program, Replica, TargetError
@@ -21,7 +22,6 @@ from infra.local.operator import operator_environment
 from infra.local.remembered import in_force
 from infra.local.settings import SERVICES, service_named
 from infra.local.stack import LocalStack
-from infra.mesh import faults as mesh_faults
 from infra.mesh import lesson
 
 logger = logging.getLogger("chaostoolkit")
@@ -72,6 +72,10 @@ class Local:
         self._wanted |= {name for name, (state, _) in states.items() if state != "STOPPED"}
         return [Program(name, _seen(*states[name]), states[name][1]) for name in sorted(self._wanted & states.keys())]
 
+    def role(self, name: str) -> Sequence[str]:
+        """Those of `roles.LOCAL`."""
+        return roles.LOCAL.get(name, ())
+
     def unwell(self) -> Sequence[str]:
         """Programs that should run and are not ready."""
         with _told():
@@ -118,11 +122,7 @@ class Local:
 
     def mesh(self, service: str, fault: Mapping[str, Any], seconds: float) -> None:
         """Envoy's fault filter under a lease."""
-        numbers = {name: int(value) for name, value in fault.items() if name != "path"}
-        try:
-            spoilt = mesh_faults.Fault(mesh_faults.route_for(service, str(fault.get("path", "/"))), **numbers)
-        except (ValueError, TypeError) as error:
-            raise TargetError(f"mesh: {error}") from error
+        spoilt = mesh.spoilt(service, fault)
         with _told():
             StackFaults(self._stack).mesh(spoilt, seconds)
 

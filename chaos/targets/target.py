@@ -63,6 +63,9 @@ class Target(Protocol):
     def programs(self) -> Sequence[Program]:
         """Every program that should run, infrastructure too, and those that have stopped since this was first asked."""
 
+    def role(self, name: str) -> Sequence[str]:
+        """The programs that do a job here which others do elsewhere (`telemetry`); none when it is no name of a job."""
+
     def unwell(self) -> Sequence[str]:
         """What should run and is not ready, each with the reason."""
 

@@ -116,7 +116,8 @@ def reset(stack: ComposeStack, chosen: argparse.Namespace) -> int:
 
 def tool(stack: ComposeStack, chosen: argparse.Namespace) -> int:
     """Run a module of the operator's in a container beside the stack: tool infra.audit --settled."""
-    return stack.hand_over("run", "--rm", "--no-deps", "tools", "-m", *chosen.words)
+    terminal = [] if sys.stdout.isatty() else ["-T"]
+    return stack.hand_over("run", "--rm", "--no-deps", *terminal, "tools", "-m", *chosen.words)
 
 
 def _parser() -> argparse.ArgumentParser:

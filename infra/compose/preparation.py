@@ -24,11 +24,23 @@ PREDICTION, REMEDIATION = "prediction", "remediation"
 """The profiles of docker-compose.yml: the predictor, and what acts on what it says."""
 _KEPT = ("postgres", "nats", "jaeger", "prometheus", "alertmanager", "grafana", "page", REMEDIATION)
 _GENERATED = ("nats", "alertmanager", "envoy")
+_SHARED = ("admin", "audit")
+"""What containers and this machine both write to: Envoy's administration, and what the auditor reads and says."""
 
 
 def state_of(settings: LocalSettings) -> StateDirectory:
     """Where the containers' stack keeps what it writes: apart from the local stack's, so that both keep their data."""
     return StateDirectory(settings.state / "compose")
+
+
+def admin_socket(settings: LocalSettings) -> Path:
+    """The Unix socket of Envoy's administration, for the user of the containers (and root) alone."""
+    return state_of(settings).run / "admin" / "admin.sock"
+
+
+def audit_directory(settings: LocalSettings) -> Path:
+    """What the operator's tools see as `/audit`."""
+    return state_of(settings).run / "audit"
 
 
 def project_of(settings: LocalSettings) -> str:
@@ -100,11 +112,12 @@ def prepare(settings: LocalSettings, envoy: str) -> None:
         "alertmanager/alertmanager.yml": prometheus.render_alertmanager(settings),
         "envoy/envoy.yaml": envoy,
     }
-    for name in _GENERATED:
+    for name in (*_GENERATED, *_SHARED):
         (state.run / name).mkdir(mode=0o700, exist_ok=True)
     for path, text in generated.items():
         _write(state.run / path, text)
-    _hand_over([state.secrets, *(state.run / name for name in _GENERATED)], [state.data / name for name in _KEPT])
+    alone = [*(state.data / name for name in _KEPT), *(state.run / name for name in _SHARED)]
+    hand_over([state.secrets, *(state.run / name for name in _GENERATED)], alone)
 
 
 def _keys(settings: LocalSettings) -> Path | None:
@@ -167,7 +180,8 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _hand_over(whole: Iterable[Path], only_themselves: Iterable[Path]) -> None:
+def hand_over(whole: Iterable[Path], only_themselves: Iterable[Path] = ()) -> None:
+    """Give files and directories, `whole` with all that is in them, to the user whom the containers run as."""
     if os.geteuid() != 0:
         return
     paths = [*only_themselves]

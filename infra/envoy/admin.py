@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import socket as sockets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 _SECONDS = 3.0
+# What an address of a socket holds (sun_path), without the closing zero.
+_LONGEST_PATH = 107
 
 
 class AdminError(Exception):
@@ -108,4 +111,11 @@ class _OverUnixSocket(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         self.sock.settimeout(_SECONDS)
-        self.sock.connect(str(self._path))
+        if len(os.fsencode(self._path)) <= _LONGEST_PATH:
+            self.sock.connect(str(self._path))
+            return
+        directory = os.open(self._path.parent, os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{directory}/{self._path.name}")
+        finally:
+            os.close(directory)

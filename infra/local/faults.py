@@ -80,14 +80,7 @@ class StackFaults:
         self._refuse_second([target])
         lease = self._lease(MESH, target, seconds, socket=str(socket), keys=route.keys)
         try:
-            mesh_faults.set_fault(
-                socket,
-                route,
-                delay_ms=spoilt.delay_ms,
-                delay_percent=spoilt.delay_percent,
-                abort_status=spoilt.abort_status,
-                abort_percent=spoilt.abort_percent,
-            )
+            mesh_faults.put(socket, spoilt)
         except AdminError as error:
             self._keeper.end([lease])
             raise StackError(str(error)) from error

@@ -31,6 +31,7 @@ class Lease:
     pids:   of a pause: the program's process and its children
     socket: of the mesh: where Envoy's administration listens; `keys` are the runtime keys that were set
     file:   of a drain: the members of its cluster, where `address` and `port` are written again at the end
+    container: its id, where programs are containers (`chaos.targets.ends` ends these)
     """
 
     id: str
@@ -43,6 +44,7 @@ class Lease:
     file: str = ""
     address: str = ""
     port: int = 0
+    container: str = ""
 
     def left(self, now: float) -> float:
         """Seconds that remain. A clock that was set back does not make it longer than any lease may be."""

@@ -97,8 +97,13 @@ def set_fault(
         infra.envoy.admin.AdminError: Envoy does not answer, or refuses.
     """
     fault = Fault(route, delay_ms, delay_percent, abort_status, abort_percent)
-    Admin(socket).modify_runtime({route.key(name): str(getattr(fault, name)) for name in _KEYS})
+    put(socket, fault)
     return fault
+
+
+def put(socket: Path, fault: Fault) -> None:
+    """As `set_fault`, of a fault that is checked already."""
+    Admin(socket).modify_runtime({fault.route.key(name): str(getattr(fault, name)) for name in _KEYS})
 
 
 def clear(socket: Path, *which: Route) -> None:

@@ -11,14 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import httpx
 
 from infra.compose.engine import Engine, EngineError
-from infra.compose.rehearsal import images, private_engine
+from infra.compose.rehearsal import experiments, images, private_engine
 from infra.compose.rehearsal.checks import Checks, Failed
 from infra.compose.stack import ComposeStack
 from infra.local.errors import StackError
@@ -64,6 +64,7 @@ def main() -> int:
     """Rehearse once; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m infra.compose.rehearsal", description=__doc__)
     parser.add_argument("--keep-images", action="store_true", help="the next rehearsal with this engine takes a minute")
+    parser.add_argument("--experiments", nargs="+", default=[], metavar="NAME", help="these in place of the checks")
     chosen = parser.parse_args()
     rehearsal = Rehearsal()
     try:
@@ -72,7 +73,7 @@ def main() -> int:
             driver = engine.run("info", "--format", "{{.Driver}}").strip()
             rehearsal.say(f"engine {version}, {driver}; {' '.join(engine.compose)}")
             try:
-                _rehearse(rehearsal, engine)
+                _rehearse(rehearsal, engine, chosen.experiments)
             finally:
                 if not chosen.keep_images:
                     images.remove(engine)
@@ -83,7 +84,7 @@ def main() -> int:
     return 1 if rehearsal.failed else 0
 
 
-def _rehearse(rehearsal: Rehearsal, engine: Engine) -> None:
+def _rehearse(rehearsal: Rehearsal, engine: Engine, names: Sequence[str]) -> None:
     images.build(engine, lambda line: rehearsal.say(f"building: {line}"))
     for name, size, above in images.sizes(engine):
         rehearsal.say(f"image {name}: {size / 1e6:.0f} MB, {above / 1e6:.0f} MB of it above the base")
@@ -95,7 +96,10 @@ def _rehearse(rehearsal: Rehearsal, engine: Engine) -> None:
         stack.up(STARTED, build=False)
         rehearsal.say(f"up: {', '.join(each.service for each in stack.status())}, all healthy")
         with httpx.Client(base_url=f"http://127.0.0.1:{stack.settings.port}", timeout=20, trust_env=False) as client:
-            _checks(rehearsal, stack, Checks(stack, client))
+            for name in names:
+                rehearsal.check(f"experiment {name}", partial(experiments.run, stack, name, more))
+            if not names:
+                _checks(rehearsal, stack, Checks(stack, client))
     finally:
         try:
             stack.down()

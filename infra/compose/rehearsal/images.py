@@ -26,10 +26,10 @@ _OURS = {
     "inventory": "inventory",
     "page": "control_room",
     "tools": "order",
-    "predictor": "",
-    "remediation": "",
+    "predictor": "order",
+    "remediation": "order",
 }
-"""Our images by name, with the folder of services/ in each; the last two hold no service."""
+"""Our images, with the folder of services/ in each. The last two hold none; builders before BuildKit want one."""
 _TARGETS = ("tools", "predictor", "remediation")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -75,7 +75,7 @@ def remove(engine: Engine) -> None:
 def _import_base(engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="holdfast-base-") as temporary:
         root = Path(temporary) / "root"
-        packages = "python3,python3-venv,ca-certificates,busybox"
+        packages = "python3,python3-venv,python3-pip,ca-certificates,busybox"
         words = ["debootstrap", "--variant=minbase", f"--include={packages}", RELEASE, str(root)]
         output(words, os.environ, _BUILD_SECONDS)
         shutil.rmtree(root / "var/cache/apt/archives")

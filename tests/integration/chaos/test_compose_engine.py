@@ -13,6 +13,7 @@ from chaos.targets.compose import Compose
 from chaos.targets.docker import Docker
 from infra.compose.engine import Engine, EngineError
 from infra.compose.rehearsal import private_engine
+from infra.local.harness import settings_for
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def target(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compose]:
-    """A project of one container, `nats-1`."""
+    """A project of one container, `nats`."""
     archive = tmp_path / "root.tar"
     with tarfile.open(archive, "w") as tar:
         for name in ("sh", "sleep"):
@@ -41,14 +42,15 @@ def target(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         for library in libraries("/bin/sh") | libraries("/bin/sleep"):
             add(tar, library, library.lstrip("/"))
     engine.run("import", str(archive), IMAGE)
-    labels = {"project": PROJECT, "service": "nats", "container-number": "1"}
+    labels = {"project": PROJECT, "service": "nats", "container-number": "1", "oneoff": "False"}
     words = [word for name, value in labels.items() for word in ("--label", f"com.docker.compose.{name}={value}")]
     started = engine.run("run", "--detach", "--network=none", "--restart=unless-stopped", *words, IMAGE, *COMMAND)
-    monkeypatch.setattr("chaos.targets.compose._STOP_SECONDS", 1)
+    for module in ("compose", "ends"):
+        monkeypatch.setattr(f"chaos.targets.{module}.STOP_SECONDS", 1)
     if "DOCKER_HOST" in engine.environ:
         monkeypatch.setenv("DOCKER_HOST", engine.environ["DOCKER_HOST"])
     try:
-        yield Compose(Docker(), {"COMPOSE_PROJECT_NAME": PROJECT})
+        yield Compose(Docker(), settings_for(tmp_path / "state"), PROJECT)
     finally:
         engine.run("rm", "--force", started.strip())
         engine.run("rmi", "--force", IMAGE)
@@ -73,11 +75,11 @@ def states(target: Compose) -> list[str]:
 def test_each_fault_of_a_container_is_felt_and_ends_without_who_began_it(target: Compose) -> None:
     assert (states(target), target.unwell(), target.size("nats")) == (["running"], [], 1)
 
-    target.pause("nats-1", 1.0)
-    assert (states(target), target.faults()) == (["paused"], ["pause nats-1"])
+    target.pause("nats", 3.0)
+    assert (states(target), [fault.partition(",")[0] for fault in target.faults()]) == (["paused"], ["pause nats"])
     until(lambda: states(target) == ["running"])
 
-    target.stop("nats-1", 2.0)
+    target.stop("nats", 2.0)
     assert states(target) == ["down"]
     assert target.unwell()
     until(lambda: states(target) == ["running"])
@@ -85,9 +87,9 @@ def test_each_fault_of_a_container_is_felt_and_ends_without_who_began_it(target:
     assert target.faults() == []
 
     [before] = [program.pid for program in target.programs()]
-    target.kill("nats-1")
+    target.kill("nats")
     until(lambda: [each.pid for each in target.programs() if each.state == "running"] not in ([], [before]))
 
-    target.pause("nats-1", 60.0)
+    target.pause("nats", 60.0)
     target.clear()
     assert states(target) == ["running"]
