@@ -43,6 +43,7 @@ class Intake:
         self._max_spans, self._max_bytes = max_spans, max_bytes
         self._queue: deque[Arrival] = deque()
         self._spans = self._bytes = 0
+        self._working = asyncio.Lock()
         self._pruned_at = float("-inf")
         self._received = Counter("otlp_spans_received_total", "Spans offered", ["sender"], registry=metrics)
         self._dropped = Counter(
@@ -96,24 +97,25 @@ class Intake:
 
     async def work(self, *, all_of_them: bool = False) -> None:
         """Decide what is due, store what is kept, forget what is too old. Raises `DatabaseUnavailable`: nothing of
-        what is kept is lost then."""
-        decided = self._sampler.decide(all_of_them=all_of_them)
-        self._queue.extend(decided.keep)
-        try:
-            known = await self._store.stored(list(decided.ordinary))
-        except DatabaseUnavailable:
-            known = set()
-        for trace_id, arrivals in decided.ordinary.items():
-            if trace_id in known:
-                self._sampler.kept(trace_id)
-                self._queue.extend(arrivals)
-            else:
-                self._sampled_out.inc(len(arrivals))
-                self._release(arrivals)
-        while self._queue:
-            await self._write_batch()
-        if self._monotonic() - self._pruned_at >= _PRUNE_SECONDS:
-            await self.prune()
+        what is kept is lost then. Who comes while another works waits: a span is written once."""
+        async with self._working:
+            decided = self._sampler.decide(all_of_them=all_of_them)
+            self._queue.extend(decided.keep)
+            try:
+                known = await self._store.stored(list(decided.ordinary))
+            except DatabaseUnavailable:
+                known = set()
+            for trace_id, arrivals in decided.ordinary.items():
+                if trace_id in known:
+                    self._sampler.kept(trace_id)
+                    self._queue.extend(arrivals)
+                else:
+                    self._sampled_out.inc(len(arrivals))
+                    self._release(arrivals)
+            while self._queue:
+                await self._write_batch()
+            if self._monotonic() - self._pruned_at >= _PRUNE_SECONDS:
+                await self.prune()
 
     async def prune(self) -> None:
         """Hold the store within its retention. Raises `DatabaseUnavailable`."""

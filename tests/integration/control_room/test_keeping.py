@@ -66,6 +66,14 @@ async def test_a_quiet_platform_shows_every_trace_and_a_busy_one_the_floor(tmp_p
         assert await room.metric("otlp_spans_stored_total") == 5 + 6
 
 
+async def test_two_that_work_at_once_store_each_span_once(tmp_path: Path) -> None:
+    async with control_room(tmp_path, trace_share=1.0) as room:
+        await room.send(request(*(span(new_trace()) for _ in range(50))))
+        room.time.seconds += 3
+        await asyncio.gather(*(room.intake.work() for _ in range(4)))
+        assert (await room.metric("otlp_spans_stored_total"), room.intake.waiting) == (50, 0)
+
+
 async def test_spans_that_come_late_follow_the_decision_and_an_error_turns_it(tmp_path: Path) -> None:
     kept, dropped = new_trace(IN_SHARE), new_trace(OUTSIDE)
     async with control_room(tmp_path, **STRICT) as room:
