@@ -1,7 +1,8 @@
 """Gradient-boosted trees with Platt's calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -26,42 +27,59 @@ class Model:
 
     def probability(self, table: Matrix) -> Matrix:
         """The calibrated probability of a breach in 10 to 30 minutes, for each row of features."""
-        return self.platt.apply(self.trees.predict_proba(table.astype(np.float32))[:, 1])
+        return self.platt.apply(_raw(self.trees, table))
 
 
-def train(listed: Sequence[Series], *, seed: int = 7) -> Model:
-    """Fit on the series; the calibration on predictions for blocks of time that the trees had not seen.
+def train(listed: Sequence[Series], *, seed: int = 7) -> tuple[Model, list[Matrix]]:
+    """Fit on the series, and say what the model would have said of them, had it not seen them.
+
+    Trees are fitted FOLDS times without one block of runs. What those say of that block is what the calibration is
+    fitted to, and, calibrated, what is returned for each series: a probability a minute, NaN without a full history.
 
     Raises ValueError: the series hold no breach, or nothing else.
     """
     table = rows(listed)
     if not 0 < table.base_rate < 1:
         raise ValueError("the training series need minutes before a breach, and others")
-    held_out = np.full(len(table), np.nan)
-    for fold in _blocks(table, len(listed)):
-        rest = ~fold
-        if table.positive[rest].any() and fold.any():
-            held_out[fold] = _fit(table, rest, seed).predict_proba(table.features[fold].astype(np.float32))[:, 1]
+    fold = folds(listed)
+    raw = [np.full(len(series), np.nan) for series in listed]
+    for number in range(FOLDS):
+        rest = fold[table.series] != number
+        if not table.positive[rest].any():
+            continue
+        trees = _fit(table, rest, seed)
+        for place in np.flatnonzero(fold == number):
+            raw[place] = _each_minute(listed[place], partial(_raw, trees))
+    held_out = np.concatenate([raw[place][table.minute[table.series == place]] for place in range(len(listed))])
     known = ~np.isnan(held_out)
-    platt = LogisticRegression(C=1e6).fit(logit(held_out[known])[:, None], table.positive[known])
-    return Model(
-        trees=_fit(table, np.ones(len(table), dtype=bool), seed),
-        platt=Platt(float(platt.coef_[0, 0]), float(platt.intercept_[0])),
-    )
+    line = LogisticRegression(C=1e6).fit(logit(held_out[known])[:, None], table.positive[known])
+    platt = Platt(float(line.coef_[0, 0]), float(line.intercept_[0]))
+    model = Model(_fit(table, np.ones(len(table), dtype=bool), seed), platt)
+    return model, [platt.apply(each) for each in raw]
 
 
 def every_minute(model: Model, series: Series) -> Matrix:
     """The probability at each minute of a series; NaN for those without a full history."""
-    found = np.full(len(series), np.nan)
-    if len(series) >= HISTORY:
-        found[HISTORY - 1 :] = model.probability(features(series.signals))
+    return _each_minute(series, model.probability)
+
+
+def folds(listed: Sequence[Series]) -> npt.NDArray[np.intp]:
+    """For each series the block of time that it is in: whole runs, in the order in which they began."""
+    runs = sorted({series.run: series.began for series in listed}.items(), key=lambda item: (item[1], item[0]))
+    place = {run: number * FOLDS // len(runs) for number, (run, _) in enumerate(runs)}
+    return np.array([place[series.run] for series in listed], dtype=np.intp)
+
+
+def _raw(trees: HistGradientBoostingClassifier, table: Matrix) -> Matrix:
+    found: Matrix = trees.predict_proba(table.astype(np.float32))[:, 1]
     return found
 
 
-def _blocks(table: Rows, count: int) -> list[np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Whole series, in the order of time, in as many blocks as there are folds."""
-    block = table.series * FOLDS // max(1, count)
-    return [block == fold for fold in range(FOLDS)]
+def _each_minute(series: Series, of: Callable[[Matrix], Matrix]) -> Matrix:
+    found = np.full(len(series), np.nan)
+    if len(series) >= HISTORY:
+        found[HISTORY - 1 :] = of(features(series.signals))
+    return found
 
 
 def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: int) -> HistGradientBoostingClassifier:
