@@ -34,13 +34,13 @@ class Rows:
         return float(self.positive.mean()) if len(self) else 0.0
 
 
-def rows(listed: Sequence[Series]) -> Rows:
-    """Every usable minute of the series."""
+def rows(listed: Sequence[Series], *, lead: int = LEAD) -> Rows:
+    """Every usable minute of the series. `lead`: minutes before a breach that are left out, as in `labels`."""
     blocks, labelled, owners, minutes = [], [], [], []
     for place, series in enumerate(listed):
         if len(series) < HISTORY:
             continue
-        positive, used = labels(len(series), list(series.breaches))
+        positive, used = labels(len(series), list(series.breaches), lead=lead)
         chosen = np.flatnonzero(used[HISTORY - 1 :])
         blocks.append(features(series.signals)[chosen])
         minute = chosen + HISTORY - 1

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ml.datasets.recording import Series
 from ml.features.prometheus import Matrix
@@ -43,16 +44,16 @@ def alarms(probability: Matrix, threshold: float, persistence: Persistence = USU
     return found
 
 
-def _of_the_last(n: int, true: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _of_the_last(n: int, true: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """For each minute, of how many of the last n it is true."""
-    count = np.cumsum(true)
+    count = np.cumsum(true, dtype=np.int64)
     count[n:] -= count[:-n].copy()
     return count
 
 
 @dataclass(slots=True)
 class Tally:
-    """Breaches caught and missed, with the lead of each that was caught; alarms in vain; minutes, and those in alarm."""
+    """Breaches caught and missed, with the lead of each that was caught; alarms in vain; minutes, and those alarmed."""
 
     leads: list[float] = field(default_factory=list)
     missed: int = 0

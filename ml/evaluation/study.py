@@ -24,7 +24,7 @@ from ml.evaluation.scores import (
 )
 from ml.features.prometheus import Matrix
 from ml.persistence import Persistence
-from ml.training.boosted import Model, train
+from ml.training.forest import Model, train
 
 COIN = "coin"
 
@@ -94,7 +94,7 @@ def study(listed: Sequence[Series], minute_seconds: float, *, seed: int = 7) -> 
     _judge(found)
     for service, others, own in leave_one_service_out(listed):
         part = rows(own)
-        stranger, _ = learn(others)
+        stranger = learn(others)[0]
         found.left_out[service] = pr_auc(part.positive, stranger.probability(part.features)), part.base_rate
     found.illusion |= illusion(listed, minute_seconds, seed)
     found.sizes |= {

@@ -52,7 +52,7 @@ def save(found: Study, listed: list[Series], directory: Path, key: Path, *, minu
     table = rows(listed)
     manifest: dict[str, Any] = {
         "format": artefact.FORMAT,
-        "name": "boosted trees over windows",
+        "name": f"{MODEL} over windows",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "features": list(FEATURES),
         "history_minutes": HISTORY,

@@ -8,7 +8,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from ml.artefact import INPUT, TRUE_CLASS, Artefact
 from ml.calibration import Platt
 from ml.features.prometheus import Matrix
-from ml.training.boosted import Model
+from ml.training.forest import Model
 
 _OPSET = 17
 _CLOSE = 1e-5

@@ -21,7 +21,7 @@ from ml.features.signals import NAMES, SERVICES, SIGNALS, Scale
 from ml.features.windows import FEATURES, HISTORY
 from ml.labels import Breach
 from ml.training.__main__ import drift, medians
-from ml.training.boosted import Model, learnable
+from ml.training.forest import Model
 from ml.training.export import as_onnx
 
 KEY = SigningKey(bytes(range(32)))
@@ -59,7 +59,7 @@ def trained(trees_count: int = 40) -> tuple[bytes, dict[str, object]]:
     table = rows(listed)
     trees = HistGradientBoostingClassifier(max_iter=trees_count, max_leaf_nodes=12, random_state=1)
     with threadpool_limits(1):  # on a busy machine OpenMP's threads wait for each other, spinning
-        trees.fit(learnable(table.features), table.positive)
+        trees.fit(table.features.astype(np.float32), table.positive)
     manifest = {
         "format": artefact.FORMAT, "name": "made up", "created": "2026-01-01T00:00:00+00:00",
         "features": list(FEATURES), "history_minutes": HISTORY, "calibration": {"slope": 1.0, "intercept": 0.0},

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees with Platt's calibration."""
+"""Extremely randomised trees with Platt's calibration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from ml.calibration import Platt, logit
 from ml.datasets.recording import Series
@@ -16,13 +18,14 @@ from ml.features.prometheus import Matrix
 from ml.features.windows import HISTORY, features
 
 FOLDS = 4
+TREES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """Trees and their calibration."""
 
-    trees: HistGradientBoostingClassifier
+    trees: Pipeline
     platt: Platt
 
     def probability(self, table: Matrix) -> Matrix:
@@ -33,28 +36,29 @@ class Model:
 def train(listed: Sequence[Series], *, seed: int = 7) -> tuple[Model, list[Matrix]]:
     """Fit on the series, and say what the model would have said of them, had it not seen them.
 
-    Trees are fitted FOLDS times without one block of runs. What those say of that block is what the calibration is
+    The trees learn from the minutes right before a breach, too, which are in no set that judges: there the signs are
+    clearest. Calibration is of the rows that judge. Trees are fitted FOLDS times without one block of runs. What those say of that block is what the calibration is
     fitted to, and, calibrated, what is returned for each series: a probability a minute, NaN without a full history.
 
     Raises ValueError: the series hold no breach, or nothing else.
     """
-    table = rows(listed)
+    learned, table = rows(listed, lead=0), rows(listed)
     if not 0 < table.base_rate < 1:
         raise ValueError("the training series need minutes before a breach, and others")
     fold = folds(listed)
     raw = [np.full(len(series), np.nan) for series in listed]
     for number in range(FOLDS):
-        rest = fold[table.series] != number
-        if not table.positive[rest].any():
+        rest = fold[learned.series] != number
+        if not learned.positive[rest].any():
             continue
-        trees = _fit(table, rest, seed)
-        for place in np.flatnonzero(fold == number):
+        trees = _fit(learned, rest, seed)
+        for place in np.flatnonzero(fold == number).tolist():
             raw[place] = _each_minute(listed[place], partial(_raw, trees))
     held_out = np.concatenate([raw[place][table.minute[table.series == place]] for place in range(len(listed))])
     known = ~np.isnan(held_out)
     line = LogisticRegression(C=1e6).fit(logit(held_out[known])[:, None], table.positive[known])
     platt = Platt(float(line.coef_[0, 0]), float(line.intercept_[0]))
-    model = Model(_fit(table, np.ones(len(table), dtype=bool), seed), platt)
+    model = Model(_fit(learned, np.ones(len(learned), dtype=bool), seed), platt)
     return model, [platt.apply(each) for each in raw]
 
 
@@ -70,7 +74,7 @@ def folds(listed: Sequence[Series]) -> npt.NDArray[np.intp]:
     return np.array([place[series.run] for series in listed], dtype=np.intp)
 
 
-def _raw(trees: HistGradientBoostingClassifier, table: Matrix) -> Matrix:
+def _raw(trees: Pipeline, table: Matrix) -> Matrix:
     found: Matrix = trees.predict_proba(table.astype(np.float32))[:, 1]
     return found
 
@@ -82,24 +86,10 @@ def _each_minute(series: Series, of: Callable[[Matrix], Matrix]) -> Matrix:
     return found
 
 
-def _fit(table: Rows, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], seed: int) -> HistGradientBoostingClassifier:
-    trees = HistGradientBoostingClassifier(
-        learning_rate=0.06,
-        max_iter=120,
-        max_leaf_nodes=6,
-        min_samples_leaf=60,
-        l2_regularization=5.0,
-        max_features=0.2,
-        random_state=seed,
-        early_stopping=False,
+def _fit(table: Rows, chosen: npt.NDArray[np.bool_], seed: int) -> Pipeline:
+    # a gap is a value of its own, below most; a cut between the two can be drawn like any other
+    gaps = SimpleImputer(strategy="constant", fill_value=-1.0, keep_empty_features=True)
+    trees = ExtraTreesClassifier(
+        n_estimators=TREES, min_samples_leaf=20, max_features=0.1, random_state=seed, n_jobs=-1
     )
-    return trees.fit(learnable(table.features[chosen]), table.positive[chosen])
-
-
-def learnable(table: Matrix) -> npt.NDArray[np.float32]:
-    """Features as the trees take them to learn from: scikit-learn 1.9 fails on a column that is never known.
-
-    Such a column becomes a constant, which no tree can split on: it stands for nothing, as before.
-    """
-    never = np.isnan(table).all(axis=0)
-    return np.where(never, 0.0, table).astype(np.float32)
+    return make_pipeline(gaps, trees).fit(table.features[chosen].astype(np.float32), table.positive[chosen])
