@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
-from shared.chassis.admission import Admission, Priorities, Priority, is_operation
+from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.background import Background
 from shared.chassis.clock import Clock
 from shared.chassis.connections import has_descriptors
@@ -86,7 +86,8 @@ def build_app(
         lifespan=_lifespan(chassis, resources),
         responses=COMMON,
         redirect_slashes=False,  # one resource, one address; the redirect would name the host that the caller claims
-        telemetry={"operation_spans": False, "metrics": False, "logs": False, "exclude": _is_operation},
+        # the frame has a span, numbers and a line of its own for each request
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.chassis, app.state.verifiers = chassis, {}
     app.add_exception_handler(HTTPException, answer_problem)
@@ -165,10 +166,6 @@ def _operations(chassis: Chassis) -> APIRouter:
         return chassis.info()
 
     return router
-
-
-def _is_operation(scope: Any) -> bool:
-    return is_operation(str(scope.get("path", "")))
 
 
 async def _answer_database_unavailable(request: Any, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
+"""The ASGI frame around every request: admission, size and time limits, the deadline, span, log line, metrics."""
 
 import logging
 import re
@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.faults.http import HttpFaults
-from shared.chassis.metrics import RequestMetrics
+from shared.chassis.metrics import NO_ROUTE, RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DeadlineExceeded
 from shared.resilience.asgi import WithinDeadline
 from shared.telemetry import record_error
 from shared.telemetry.remarks import RequestLine, request_line
+from shared.telemetry.requests import RequestSpan
 
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
@@ -61,11 +62,11 @@ class Frame:
             if exchange.defect:
                 exchange.write(RequestLine())
             return
-        with request_line() as line:
+        with RequestSpan(scope, headers) as span, request_line() as line:
             try:
                 await self._admitted(exchange, headers, priority)
             finally:
-                self._note(exchange, priority, line)
+                self._note(exchange, priority, line, span)
 
     async def _admitted(self, exchange: "_Exchange", headers: Mapping[bytes, bytes], priority: Priority) -> None:
         refusal = self._admission.refusal(priority)
@@ -91,9 +92,10 @@ class Frame:
             else:
                 await exchange.answer(cause)
 
-    def _note(self, exchange: "_Exchange", priority: Priority, line: RequestLine) -> None:
+    def _note(self, exchange: "_Exchange", priority: Priority, line: RequestLine, span: RequestSpan) -> None:
         seconds = time.perf_counter() - exchange.started
         route = self._metrics.note(exchange.scope, exchange.status, seconds)
+        span.answered(exchange.status, "" if route == NO_ROUTE else route, exchange.defect)
         exchange.write(line, route=route, ms=round(seconds * 1000, 1), priority=priority.name.lower())
 
 
