@@ -102,12 +102,16 @@ def build_app(
         max_body_bytes=chassis.settings.max_body_bytes,
         request_seconds=chassis.settings.request_seconds,
     )
-    expose(app, chassis.settings.service, chassis.database, chassis.metrics)
-    app.include_router(_operations(chassis))
-    if chassis.settings.fault_injection == "on":
-        app.include_router(faults_admin(chassis.faults, chassis.settings.instance))
+    # the service's own routes first: each request is held against one route after the other
+    documentation = app.router.routes.copy()
+    app.router.routes.clear()
     for router in routers:
         app.include_router(router)
+    app.include_router(_operations(chassis))
+    expose(app, chassis.settings.service, chassis.database, chassis.metrics)
+    if chassis.settings.fault_injection == "on":
+        app.include_router(faults_admin(chassis.faults, chassis.settings.instance))
+    app.router.routes.extend(documentation)
     return app
 
 
