@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,10 +74,12 @@ def build_app(
     routers: Sequence[APIRouter],
     resources: Resources,
     priorities: Mapping[str, Priority] | None = None,
+    unchecked: Collection[str] = (),
 ) -> FastAPI:
     """The ASGI application of a service.
 
     `resources()` opens what the service needs (clients, broker) and closes it again; background tasks run inside it.
+    `unchecked` are paths whose routes read their JSON themselves, as strictly as the frame would.
     """
     app = FastAPI(
         title=chassis.title,
@@ -101,6 +103,7 @@ def build_app(
         faults=chassis.faults.http,
         max_body_bytes=chassis.settings.max_body_bytes,
         request_seconds=chassis.settings.request_seconds,
+        unchecked=unchecked,
     )
     # the service's own routes first: each request is held against one route after the other
     documentation = app.router.routes.copy()

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 from opentelemetry import trace
@@ -31,7 +31,10 @@ _CLOSE = {"Connection": "close"}
 
 
 class Frame:
-    """Middleware: what every request passes before and after the routes."""
+    """Middleware: what every request passes before and after the routes.
+
+    unchecked: paths whose routes read their JSON themselves, as strictly as the frame would
+    """
 
     def __init__(
         self,
@@ -43,11 +46,12 @@ class Frame:
         faults: HttpFaults,
         max_body_bytes: int,
         request_seconds: float,
+        unchecked: Collection[str] = (),
     ) -> None:
         self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
         self._limited = WithinDeadline(app, longest=request_seconds)
         self._faults, self._struck = faults, WithinDeadline(faults.around(app), longest=request_seconds)
-        self._max_body = max_body_bytes
+        self._max_body, self._unchecked = max_body_bytes, frozenset(unchecked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -56,7 +60,8 @@ class Frame:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         priority = self._priorities.of(scope["method"], scope["path"], headers)
-        exchange = _Exchange(scope, receive, send, self._max_body, is_json=b"json" in headers.get(b"content-type", b""))
+        is_json = b"json" in headers.get(b"content-type", b"") and scope["path"] not in self._unchecked
+        exchange = _Exchange(scope, receive, send, self._max_body, is_json=is_json)
         if priority is Priority.HEALTH:
             await self._within_limits(exchange, headers)
             if exchange.defect:
