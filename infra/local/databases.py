@@ -1,7 +1,5 @@
 """Where each service's database is."""
 
-from sqlalchemy.engine import URL
-
 from infra.local import secrets
 from infra.local.settings import MODULES, LocalSettings
 from infra.local.state import StateDirectory
@@ -25,10 +23,14 @@ def url(settings: LocalSettings, state: StateDirectory, module: str) -> str:
 
 def write_secrets(settings: LocalSettings, state: StateDirectory) -> None:
     """Put each service's `database_url` where only the service reads it, or take it away when SQLite needs none."""
-    for module in MODULES:
-        if settings.database == "sqlite":
+    if settings.database == "sqlite":
+        for module in MODULES:
             secrets.forget(state, module, "database_url")
-            continue
+        return
+    # here, as most commands are quicker done than SQLAlchemy is imported
+    from sqlalchemy.engine import URL
+
+    for module in MODULES:
         address = settings.external_database(module) or URL.create(
             "postgresql+asyncpg",
             username=module,

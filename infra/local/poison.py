@@ -10,8 +10,6 @@ from infra.local import nats
 from infra.local import secrets as stack_secrets
 from infra.local.errors import StackError
 from infra.local.stack import LocalStack
-from shared.messaging import Broker, BrokerUnavailable
-from shared.messaging.wire import MESSAGE_ID
 
 _CONNECT_SECONDS = 5.0
 
@@ -28,6 +26,9 @@ def publish(stack: LocalStack, subject: str, what: str) -> str:
     Raises:
         StackError: the broker is away, or no stream takes the subject.
     """
+    # here, as every other command of the stack is quicker done than this is imported
+    from shared.messaging import BrokerUnavailable
+
     message_id = f"poison-{secrets.token_hex(4)}"
     try:
         asyncio.run(_publish(stack, subject, BODIES[what], message_id))
@@ -39,6 +40,9 @@ def publish(stack: LocalStack, subject: str, what: str) -> str:
 
 
 async def _publish(stack: LocalStack, subject: str, body: bytes, message_id: str) -> None:
+    from shared.messaging import Broker
+    from shared.messaging.wire import MESSAGE_ID
+
     broker = Broker(
         nats.url(stack.settings),
         user=stack_secrets.OPERATOR,

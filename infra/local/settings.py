@@ -8,13 +8,14 @@ import ipaddress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "HOLDFAST_"
@@ -58,11 +59,20 @@ def _address(value: str) -> str:
     return value
 
 
+def _url(address: str) -> "URL":
+    # here, as most commands are quicker done than SQLAlchemy is imported
+    from sqlalchemy.engine import make_url
+
+    return make_url(address)
+
+
 def _database(value: str) -> str:
     if value in ("sqlite", "postgres"):
         return value
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        url = make_url(value)
+        url = _url(value)
     except ArgumentError:
         raise PydanticCustomError("database", "neither 'sqlite', 'postgres' nor a database URL") from None
     if url.drivername not in ("postgresql", "postgresql+asyncpg"):
@@ -281,13 +291,13 @@ class LocalSettings(BaseSettings):
 
     def masked_database(self) -> str:
         """`database` as it may be shown."""
-        return self.database if self.database in ("sqlite", "postgres") else make_url(self.database).render_as_string()
+        return self.database if self.database in ("sqlite", "postgres") else _url(self.database).render_as_string()
 
-    def external_database(self, module: str) -> URL | None:
+    def external_database(self, module: str) -> "URL | None":
         """The URL of a service's database on a server that the stack does not run, or None when it runs its own."""
         if self.database in ("sqlite", "postgres"):
             return None
-        url = make_url(self.database)
+        url = _url(self.database)
         return url.set(drivername="postgresql+asyncpg", database=(url.database or "").replace("{service}", module))
 
 

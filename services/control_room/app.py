@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from services.control_room.intake import Intake
 from services.control_room.query_api import query_api
-from services.control_room.receiver import receiver
+from services.control_room.receiver import TRACES_PATH, receiver
 from services.control_room.sampling import RateBudget, TailSampler
 from services.control_room.searches import Searches
 from services.control_room.settings import ControlRoomSettings
@@ -65,6 +65,7 @@ def create_app(
             query_api(Searches(chassis.database), clock),
         ],
         resources=resources,
+        unchecked=[TRACES_PATH],
     )
     app.state.intake = intake
     return app

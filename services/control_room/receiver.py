@@ -19,6 +19,8 @@ from services.control_room.arrivals import Arrival
 from services.control_room.intake import Intake
 from shared.chassis.problems import Problem, responses
 
+TRACES_PATH = "/v1/traces"
+
 _Reader = Callable[[bytes], Iterator[Arrival | None]]
 
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
@@ -45,7 +47,7 @@ def receiver(intake: Intake, senders: Mapping[str, SecretStr], max_bytes: int) -
         raise Problem(401, "unauthorised", "Not authorised", "a sender's token is needed", headers=headers)
 
     @router.post(
-        "/v1/traces",
+        TRACES_PATH,
         tags=["traces"],
         responses=responses((401, "No sender's token"), (415, "Unknown encoding"), (503, "The queue is full")),
     )

@@ -17,6 +17,7 @@ from services.inventory.restock import Restocking
 from services.inventory.stock import Stock
 from services.inventory.tables import Items
 from shared.chassis.auth import called_by, operator
+from shared.chassis.links import Link, links
 from shared.chassis.problems import invalid, responses
 
 RESERVATION_ID = r"^[a-z0-9_-]{1,64}$"
@@ -140,8 +141,15 @@ operations = APIRouter(
     responses=responses((401, "The admin token is needed")),
 )
 
+_RESERVATION = {"reservation_id": "$response.body#/reservation_id"}
+_OF_A_RESERVATION = links(*(Link(operation, _RESERVATION) for operation in ("get_reservation", "commit", "release")))
+_OF_A_PAGE = links(
+    Link("get_product", {"sku": "$response.body#/items/0/sku"}),
+    Link("list_products", {"after": "$response.body#/next"}),
+)
 
-@catalogue.get("/products")
+
+@catalogue.get("/products", operation_id="list_products", responses={200: _OF_A_PAGE})
 async def list_products(
     parts: Parts,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -152,7 +160,7 @@ async def list_products(
     return ProductPage(items=products, next=following)
 
 
-@catalogue.get("/products/{sku}", responses=responses((404, "unknown-sku")))
+@catalogue.get("/products/{sku}", operation_id="get_product", responses=responses((404, "unknown-sku")))
 async def get_product(sku: SkuInPath, parts: Parts) -> Product:
     """One product with its prices and what is free of it."""
     with parts.refusals():
@@ -174,9 +182,11 @@ async def check_availability(body: AvailabilityRequest, parts: Parts) -> Availab
 
 @reservations.post(
     "/reservations",
+    operation_id="reserve",
     status_code=201,
     responses={
-        200: {"description": "Held or committed before", "model": ReservationBody},
+        200: {"description": "Held or committed before", "model": ReservationBody, **_OF_A_RESERVATION},
+        201: _OF_A_RESERVATION,
         **responses(
             (409, "insufficient-stock, reservation-conflict or reservation-released"),
             (422, "invalid-input or unknown-sku"),
@@ -193,7 +203,11 @@ async def reserve(body: NewReservation, response: Response, parts: Parts) -> Res
     return _shown(parts.counted(result))
 
 
-@reservations.get("/reservations/{reservation_id}", responses=responses((404, "unknown-reservation")))
+@reservations.get(
+    "/reservations/{reservation_id}",
+    operation_id="get_reservation",
+    responses={200: _OF_A_RESERVATION, **responses((404, "unknown-reservation"))},
+)
 async def get_reservation(reservation_id: InPath, parts: Parts) -> ReservationBody:
     """The reservation as it is now."""
     with parts.refusals():
@@ -202,7 +216,11 @@ async def get_reservation(reservation_id: InPath, parts: Parts) -> ReservationBo
 
 @reservations.post(
     "/reservations/{reservation_id}/commit",
-    responses=responses((404, "unknown-reservation"), (409, "hold-expired or reservation-released")),
+    operation_id="commit",
+    responses={
+        200: _OF_A_RESERVATION,
+        **responses((404, "unknown-reservation"), (409, "hold-expired or reservation-released")),
+    },
 )
 async def commit(reservation_id: InPath, parts: Parts) -> ReservationBody:
     """Turn the hold into a sale."""
@@ -210,7 +228,7 @@ async def commit(reservation_id: InPath, parts: Parts) -> ReservationBody:
         return _shown(parts.counted(await parts.stock.commit(reservation_id)))
 
 
-@reservations.post("/reservations/{reservation_id}/release")
+@reservations.post("/reservations/{reservation_id}/release", operation_id="release", responses={200: _OF_A_RESERVATION})
 async def release(reservation_id: InPath, parts: Parts) -> ReservationBody:
     """Give back what is held or sold. An id never seen is refused from now on."""
     return _shown(parts.counted(await parts.stock.release(reservation_id)))

@@ -56,7 +56,7 @@ def create_app(settings: InventorySettings) -> FastAPI:
 
     app = build_app(
         chassis,
-        routers=[api.catalogue, api.reservations, api.operations],
+        routers=[api.reservations, api.catalogue, api.operations],
         resources=resources,
         priorities=_PRIORITIES,
     )

@@ -13,6 +13,7 @@ from services.order.models import ORDER_ID, NewOrder, OrderPage, OrderView, Orde
 from services.order.orders import Order, Superseded
 from services.order.service import Service
 from services.order.states import State
+from shared.chassis.links import Link, links
 from shared.chassis.problems import Problem, responses
 from shared.resilience import deadline
 from shared.telemetry import operation
@@ -33,12 +34,28 @@ _CANCELLABLE = frozenset((State.CONFIRMED, State.PENDING_PAYMENT))
 _ENDED_OTHERWISE = frozenset((State.DECLINED, State.REJECTED, State.FAILED))
 
 
+def _about(order_id: str) -> tuple[Link, Link]:
+    """What may be asked of an order whose id is there."""
+    return Link("get_order", {"order_id": order_id}), Link("cancel_order", {"order_id": order_id})
+
+
+_PLACED = links(*_about("$response.body#/id"), Link("list_orders", {"before": "$response.body#/id"}))
+_LISTED = links(*_about("$response.body#/items/0/id"), Link("list_orders", {"before": "$response.body#/next"}))
+_SHOWN = links(*_about("$response.body#/id"))
+
+
 @router.post(
     "/orders",
+    operation_id="create_order",
     status_code=201,
     response_model=OrderView,
     responses={
-        202: {"description": "Accepted; the payment is queued and the order settles by itself", "model": OrderView},
+        201: _PLACED,
+        202: {
+            "description": "Accepted; the payment is queued and the order settles by itself",
+            "model": OrderView,
+            **_PLACED,
+        },
         **responses(
             (402, "The card was declined; the stock is free again"),
             (409, "Not enough stock, nothing is charged; or the same request is under way"),
@@ -56,7 +73,7 @@ async def create_order(request: Request, wanted: NewOrder, idempotency_key: Idem
         return render(order, answer, replayed=replayed)
 
 
-@router.get("/orders", tags=["orders"])
+@router.get("/orders", operation_id="list_orders", responses={200: _LISTED}, tags=["orders"])
 async def list_orders(
     request: Request,
     state: Annotated[State | None, Query(description="Only orders in this state")] = None,
@@ -69,7 +86,7 @@ async def list_orders(
     return OrderPage(items=[view(order) for order in page], next=page[-1].id if len(page) == limit else None)
 
 
-@router.get("/orders/{order_id}", tags=["orders"])
+@router.get("/orders/{order_id}", operation_id="get_order", responses={200: _SHOWN}, tags=["orders"])
 async def get_order(request: Request, order_id: OrderId) -> OrderWithHistory:
     """An order with the history of its steps."""
     service: Service = request.app.state.service
@@ -78,8 +95,14 @@ async def get_order(request: Request, order_id: OrderId) -> OrderWithHistory:
 
 @router.post(
     "/orders/{order_id}/cancel",
+    operation_id="cancel_order",
     responses={
-        202: {"description": "Being cancelled: money and stock are on their way back", "model": OrderWithHistory},
+        200: _SHOWN,
+        202: {
+            "description": "Being cancelled: money and stock are on their way back",
+            "model": OrderWithHistory,
+            **_SHOWN,
+        },
         **responses((409, "The order ended otherwise, or is just being worked on; see Retry-After")),
     },
     tags=["orders"],

@@ -23,6 +23,7 @@ from services.payment.payments import PaymentConflict, Payments
 from services.payment.records import Charge, Payment, State
 from services.payment.sealing import CardOpener, UnreadableCard
 from shared.chassis.auth import called_by
+from shared.chassis.links import Link, links
 from shared.chassis.problems import Problem, invalid, responses
 
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -31,6 +32,13 @@ _NETWORK = (503, "`card-network-unavailable`: nothing is known, try the same key
 
 _Id = Annotated[str, Path(pattern=ID_PATTERN)]
 
+_KEY = "$response.body#/payment_key"
+_OF_A_PAYMENT = links(
+    Link("status_by_transaction", {"transaction_id": "$response.body#/transaction_id"}),
+    Link("status_by_key", {"payment_key": _KEY}),
+    Link("refund", body={"payment_key": _KEY}),
+)
+
 
 def payment_router(payments: Payments, opener: CardOpener, version: Version) -> APIRouter:
     """The routes that the order service calls."""
@@ -38,11 +46,15 @@ def payment_router(payments: Payments, opener: CardOpener, version: Version) -> 
 
     @router.post(
         "/process",
-        responses=responses(
-            (402, "`card-declined`, final for this key"),
-            (409, "`payment-voided`: refunded or cancelled before; `payment-conflict`: other amount or currency"),
-            _NETWORK,
-        ),
+        operation_id="process",
+        responses={
+            200: _OF_A_PAYMENT,
+            **responses(
+                (402, "`card-declined`, final for this key"),
+                (409, "`payment-voided`: refunded or cancelled before; `payment-conflict`: other amount or currency"),
+                _NETWORK,
+            ),
+        },
     )
     async def process(request: ProcessRequest) -> ProcessAnswerV2 | ProcessAnswer:
         """Charge a card once for this key; repeated calls get the same answer. Version 2 adds two fields."""
@@ -55,7 +67,7 @@ def payment_router(payments: Payments, opener: CardOpener, version: Version) -> 
         _refuse_uncaptured(payment)
         return models.process_answer(payment, version)
 
-    @router.post("/refund", responses=responses(_NETWORK))
+    @router.post("/refund", operation_id="refund", responses={200: _OF_A_PAYMENT, **responses(_NETWORK)})
     async def refund(request: RefundRequest) -> RefundAnswer:
         """Give back all that was charged for this key; for a key never charged, refuse a charge that comes late."""
         try:
@@ -63,12 +75,12 @@ def payment_router(payments: Payments, opener: CardOpener, version: Version) -> 
         except NetworkUnavailable:
             raise _network_unavailable() from None
 
-    @router.get("/status/{transaction_id}")
+    @router.get("/status/{transaction_id}", operation_id="status_by_transaction", responses={200: _OF_A_PAYMENT})
     async def status(transaction_id: _Id) -> StatusAnswerV2 | StatusAnswer:
         """Where a payment stands, by its transaction id."""
         return _shown(await payments.by_transaction(transaction_id), version)
 
-    @router.get("/payments/{payment_key}")
+    @router.get("/payments/{payment_key}", operation_id="status_by_key", responses={200: _OF_A_PAYMENT})
     async def by_key(payment_key: _Id) -> StatusAnswerV2 | StatusAnswer:
         """Where a payment stands, by its key."""
         return _shown(await payments.by_key(payment_key), version)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
-from shared.chassis.admission import Admission, Priorities, Priority, is_operation
+from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.background import Background
 from shared.chassis.clock import Clock
 from shared.chassis.connections import has_descriptors
@@ -74,10 +74,12 @@ def build_app(
     routers: Sequence[APIRouter],
     resources: Resources,
     priorities: Mapping[str, Priority] | None = None,
+    unchecked: Collection[str] = (),
 ) -> FastAPI:
     """The ASGI application of a service.
 
     `resources()` opens what the service needs (clients, broker) and closes it again; background tasks run inside it.
+    `unchecked` are paths whose routes read their JSON themselves, as strictly as the frame would.
     """
     app = FastAPI(
         title=chassis.title,
@@ -86,7 +88,8 @@ def build_app(
         lifespan=_lifespan(chassis, resources),
         responses=COMMON,
         redirect_slashes=False,  # one resource, one address; the redirect would name the host that the caller claims
-        telemetry={"operation_spans": False, "metrics": False, "logs": False, "exclude": _is_operation},
+        # the frame has a span, numbers and a line of its own for each request
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.chassis, app.state.verifiers = chassis, {}
     app.add_exception_handler(HTTPException, answer_problem)
@@ -100,13 +103,18 @@ def build_app(
         faults=chassis.faults.http,
         max_body_bytes=chassis.settings.max_body_bytes,
         request_seconds=chassis.settings.request_seconds,
+        unchecked=unchecked,
     )
-    expose(app, chassis.settings.service, chassis.database, chassis.metrics)
-    app.include_router(_operations(chassis))
-    if chassis.settings.fault_injection == "on":
-        app.include_router(faults_admin(chassis.faults, chassis.settings.instance))
+    # the service's own routes first: each request is held against one route after the other
+    documentation = app.router.routes.copy()
+    app.router.routes.clear()
     for router in routers:
         app.include_router(router)
+    app.include_router(_operations(chassis))
+    expose(app, chassis.settings.service, chassis.database, chassis.metrics)
+    if chassis.settings.fault_injection == "on":
+        app.include_router(faults_admin(chassis.faults, chassis.settings.instance))
+    app.router.routes.extend(documentation)
     return app
 
 
@@ -165,10 +173,6 @@ def _operations(chassis: Chassis) -> APIRouter:
         return chassis.info()
 
     return router
-
-
-def _is_operation(scope: Any) -> bool:
-    return is_operation(str(scope.get("path", "")))
 
 
 async def _answer_database_unavailable(request: Any, error: Exception) -> Response:

@@ -1,9 +1,9 @@
-"""The ASGI frame around every request: admission, size and time limits, the deadline, one log line, metrics."""
+"""The ASGI frame around every request: admission, size and time limits, the deadline, span, log line, metrics."""
 
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 from opentelemetry import trace
@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.chassis.admission import Admission, Priorities, Priority
 from shared.chassis.faults.http import HttpFaults
-from shared.chassis.metrics import RequestMetrics
+from shared.chassis.metrics import NO_ROUTE, RequestMetrics
 from shared.chassis.problems import Problem, invalid, trace_id
 from shared.resilience import DeadlineExceeded
 from shared.resilience.asgi import WithinDeadline
 from shared.telemetry import record_error
 from shared.telemetry.remarks import RequestLine, request_line
+from shared.telemetry.requests import RequestSpan
 
 _TRACE_HEADER = b"x-trace-id"
 _LOGGED_PATH = 200
@@ -30,7 +31,10 @@ _CLOSE = {"Connection": "close"}
 
 
 class Frame:
-    """Middleware: what every request passes before and after the routes."""
+    """Middleware: what every request passes before and after the routes.
+
+    unchecked: paths whose routes read their JSON themselves, as strictly as the frame would
+    """
 
     def __init__(
         self,
@@ -42,11 +46,12 @@ class Frame:
         faults: HttpFaults,
         max_body_bytes: int,
         request_seconds: float,
+        unchecked: Collection[str] = (),
     ) -> None:
         self._app, self._admission, self._priorities, self._metrics = app, admission, priorities, metrics
         self._limited = WithinDeadline(app, longest=request_seconds)
         self._faults, self._struck = faults, WithinDeadline(faults.around(app), longest=request_seconds)
-        self._max_body = max_body_bytes
+        self._max_body, self._unchecked = max_body_bytes, frozenset(unchecked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -55,17 +60,18 @@ class Frame:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         priority = self._priorities.of(scope["method"], scope["path"], headers)
-        exchange = _Exchange(scope, receive, send, self._max_body, is_json=b"json" in headers.get(b"content-type", b""))
+        is_json = b"json" in headers.get(b"content-type", b"") and scope["path"] not in self._unchecked
+        exchange = _Exchange(scope, receive, send, self._max_body, is_json=is_json)
         if priority is Priority.HEALTH:
             await self._within_limits(exchange, headers)
             if exchange.defect:
                 exchange.write(RequestLine())
             return
-        with request_line() as line:
+        with RequestSpan(scope, headers) as span, request_line() as line:
             try:
                 await self._admitted(exchange, headers, priority)
             finally:
-                self._note(exchange, priority, line)
+                self._note(exchange, priority, line, span)
 
     async def _admitted(self, exchange: "_Exchange", headers: Mapping[bytes, bytes], priority: Priority) -> None:
         refusal = self._admission.refusal(priority)
@@ -91,9 +97,10 @@ class Frame:
             else:
                 await exchange.answer(cause)
 
-    def _note(self, exchange: "_Exchange", priority: Priority, line: RequestLine) -> None:
+    def _note(self, exchange: "_Exchange", priority: Priority, line: RequestLine, span: RequestSpan) -> None:
         seconds = time.perf_counter() - exchange.started
         route = self._metrics.note(exchange.scope, exchange.status, seconds)
+        span.answered(exchange.status, "" if route == NO_ROUTE else route, exchange.defect)
         exchange.write(line, route=route, ms=round(seconds * 1000, 1), priority=priority.name.lower())
 
 

@@ -21,10 +21,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Scope
 
 from shared.chassis.database import Database
+from shared.telemetry.requests import METHODS
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _LABELS = ("service", "handler", "method", "status")
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+NO_ROUTE = "none"
+"""In place of a route's template: the request was refused before it reached the routes, or there is no such route."""
 _OPENMETRICS = "application/openmetrics-text"
 _NO_ANSWER = "499"
 """What proxies log as the status of a request that was given up before its answer began."""
@@ -47,9 +49,9 @@ class RequestMetrics:
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def note(self, scope: Scope, status: int, seconds: float) -> str:
-        """Count one request, with its trace if that is recorded; returns the template of its route, or `none`."""
+        """Count one request, with its trace if that is recorded; returns the template of its route, or `NO_ROUTE`."""
         route, method = _template(scope), scope["method"]
-        if method not in _METHODS:
+        if method not in METHODS:
             method = "other"
         key = (route, method, status)
         children = self._children.get(key)
@@ -112,5 +114,4 @@ def _template(scope: Scope) -> str:
     chosen = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     if chosen is not None:
         return str(chosen.path)
-    # refused before it reached the routes, or there is no such route
-    return get_route_name(HTTPConnection(scope), should_include_root_path=False) or "none"
+    return get_route_name(HTTPConnection(scope), should_include_root_path=False) or NO_ROUTE

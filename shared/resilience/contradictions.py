@@ -1,5 +1,6 @@
 """Settings that are each fine and cannot all be meant."""
 
+import math
 from typing import TypeAlias
 
 from shared.resilience.settings import InstanceConfig, RetryConfig
@@ -7,6 +8,9 @@ from shared.resilience.settings import InstanceConfig, RetryConfig
 # The way to a setting, and what is wrong there.
 Location: TypeAlias = tuple[str | int, ...]
 Contradiction: TypeAlias = tuple[Location, str]
+
+_AS_GOOD_AS_ENDLESS = 10**15
+"""Attempts: more of them would not be exact as a float, and more yet would be none."""
 
 
 def contradictions(instance: InstanceConfig) -> list[Contradiction]:
@@ -69,10 +73,10 @@ def _retry_contradictions(instance: InstanceConfig) -> list[Contradiction]:
     if deadline is None or retry is None or retry.max_attempts == 1:
         return []
     attempt = instance.timeout.duration if instance.timeout else 0.0
-    if attempt + _nominal_wait(retry, 1) >= deadline:
+    if attempt + _first_wait(retry) >= deadline:
         reason = f"an attempt of {attempt:g} s and the first wait use up the deadline of {deadline:g} s"
         return [(("retry",), f"no retry fits: {reason}")]
-    waits = sum(_nominal_wait(retry, n) for n in range(1, retry.max_attempts))
+    waits = _all_waits(retry)
     if waits >= deadline:
         reason = f"the waits alone take {waits:g} s of the deadline of {deadline:g} s"
         return [(("retry", "max_attempts"), f"the last of {retry.max_attempts} attempts never fits: {reason}")]
@@ -100,9 +104,18 @@ def _cache_contradictions(instance: InstanceConfig) -> list[Contradiction]:
     return found
 
 
-def _nominal_wait(retry: RetryConfig, attempt: int) -> float:
-    """The wait after that attempt without jitter, in seconds."""
-    try:
-        return min(retry.max_wait, retry.wait_duration * retry.multiplier ** (attempt - 1))
-    except OverflowError:
-        return retry.max_wait
+def _first_wait(retry: RetryConfig) -> float:
+    """Without jitter, in seconds."""
+    return min(retry.max_wait, retry.wait_duration)
+
+
+def _all_waits(retry: RetryConfig) -> float:
+    """The waits of all attempts without jitter, in seconds. In closed form: a file may ask for any number of them."""
+    first, number = _first_wait(retry), float(min(retry.max_attempts - 1, _AS_GOOD_AS_ENDLESS))
+    growth = math.log(retry.multiplier)
+    if first == 0 or growth == 0:
+        return first * number
+    growing = min(number, math.ceil((math.log(retry.max_wait) - math.log(first)) / growth))
+    # summed from its largest wait downwards, which is no more than `max_wait`: from the first one it might overflow
+    largest = math.exp(math.log(first) + (growing - 1) * growth)
+    return largest * math.expm1(-growing * growth) / math.expm1(-growth) + (number - growing) * retry.max_wait

@@ -6,18 +6,18 @@ outbox's poll; here what belongs to no recorded trace stays without a span.
 
 import re
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.sdk.trace import Span
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
+from shared.telemetry.otlp import Alike, SpanAlike
 from shared.telemetry.tracing import record_error
 
 _NAME = "holdfast.database"
@@ -41,17 +41,17 @@ def trace_statements(engine: Engine, name: str) -> None:
         begun = getattr(context, _BEGUN, None)
         if begun is not None:
             parent, started = begun
-            _record(parent, started, *_described(name, statement))
+            _record(parent, started, _described(name, statement))
 
     def fail(context: ExceptionContext) -> None:
         parent, started = getattr(context.execution_context, _BEGUN, (None, 0))
         if parent is not None:
-            title, attributes = _described(name, context.statement or "")
+            statement = _described(name, context.statement or "")
             span = _tracer.start_span(
-                title,
+                statement.name,
                 trace.set_span_in_context(parent),
-                kind=SpanKind.CLIENT,
-                attributes=attributes,
+                kind=statement.kind,
+                attributes=statement.attributes,
                 start_time=started,
             )
             # the text of a database's error quotes values
@@ -63,7 +63,7 @@ def trace_statements(engine: Engine, name: str) -> None:
     event.listen(engine, "handle_error", fail)
 
 
-def _record(parent: Span, started: int, title: str, attributes: Mapping[str, str]) -> None:
+def _record(parent: Span, started: int, statement: Alike) -> None:
     """A finished span below `parent`.
 
     It is made as what it is when it is over. An order makes some twenty, none has children, events or a decision of its
@@ -77,26 +77,16 @@ def _record(parent: Span, started: int, title: str, attributes: Mapping[str, str
         trace_flags=above.trace_flags,
         trace_state=above.trace_state,
     )
-    span = ReadableSpan(
-        title,
-        context,
-        above,
-        resource=parent.resource,
-        attributes=attributes,
-        kind=SpanKind.CLIENT,
-        start_time=started,
-        end_time=time.time_ns(),
-        instrumentation_scope=_SCOPE,
-    )
+    span = SpanAlike(statement, context, parent, started, time.time_ns(), _SCOPE)
     parent._span_processor.on_end(span)  # noqa: SLF001 - what `end` of a span of the SDK does
 
 
 @lru_cache(maxsize=512)
-def _described(name: str, statement: str) -> tuple[str, dict[str, str]]:
+def _described(name: str, statement: str) -> Alike:
     # the text of a statement holds placeholders, never values
     verb = statement.split(None, 1)[0].upper() if statement.strip() else "STATEMENT"
     found = _TARGET.search(statement)
     attributes = {"db.system.name": name, "db.operation.name": verb, "db.query.text": statement[:_LONGEST_TEXT]}
     if found is None:
-        return verb, attributes
-    return f"{verb} {found[1]}", {**attributes, "db.collection.name": found[1]}
+        return Alike.of(verb, SpanKind.CLIENT, attributes)
+    return Alike.of(f"{verb} {found[1]}", SpanKind.CLIENT, {**attributes, "db.collection.name": found[1]})

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote
 
+from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -92,13 +93,17 @@ def operation(tracer: Tracer, name: str, *, parent: str | None = None) -> Iterat
     an answer below 500 that travels as an exception is an outcome, and no error.
     """
     context = propagate.extract({"traceparent": parent}) if parent else None
-    with tracer.start_as_current_span(name, context, record_exception=False, set_status_on_exception=False) as span:
-        try:
-            yield span
-        except Exception as error:
-            if not (isinstance(error, HTTPException) and error.status_code < 500):
-                record_error(span, error)
-            raise
+    span = tracer.start_span(name, context)
+    token = contexts.attach(trace.set_span_in_context(span, context))
+    try:
+        yield span
+    except Exception as error:
+        if not (isinstance(error, HTTPException) and error.status_code < 500):
+            record_error(span, error)
+        raise
+    finally:
+        contexts.detach(token)
+        span.end()
 
 
 def traceparent() -> str | None:

@@ -12,14 +12,13 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import shared.telemetry
 import shared.telemetry.tracing
 from shared.chassis import app as chassis_app
-from shared.chassis import database
+from shared.chassis import database, frame
 from shared.chassis.metrics import RequestMetrics
 from shared.resilience import pipeline
 
@@ -58,7 +57,7 @@ def without_telemetry() -> None:
     database.trace_statements = quiet
     propagate.inject = quiet
     RequestMetrics.note = lambda *_: ""  # type: ignore[assignment,method-assign]
-    chassis_app.FastAPI = _Untraced  # type: ignore[misc,attr-defined]
+    frame.RequestSpan = _NoSpan  # type: ignore[misc,assignment]
 
     from services.order.call_metrics import EdgeMetrics
 
@@ -70,9 +69,12 @@ def without_frame() -> None:
     chassis_app.Frame = _NoFrame  # type: ignore[misc,assignment]
 
 
-class _Untraced(FastAPI):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options | {"telemetry": {"tracing": False, "metrics": False, "logs": False}})
+class _NoSpan(contextlib.nullcontext["_NoSpan"]):
+    def __init__(self, *_: Any) -> None:
+        super().__init__(self)
+
+    def answered(self, *_: Any) -> None:
+        """Nothing."""
 
 
 class _NoFrame:

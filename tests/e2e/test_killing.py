@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,23 @@ from infra.local.stack import LocalStack
 from tests.e2e.conftest import audit
 from tests.e2e.customers import DECLINED_CARD, GOOD_CARD, Answer, Customers, customers, order_body, write_answers
 from tests.e2e.settling import until_settled
+from tests.fixtures.waiting import until
 
-ORDERS, ORDERS_A_KILL, AT_ONCE, SEED = 2_000, 110, 24, 20_261
+ORDERS, AT_ONCE, SEED = 2_000, 24, 20_261
 VICTIMS = ("order-1", "order-2", "payment-1", "payment-2", "inventory-1", "nats")
+AT_A_TIME, ORDERS_BETWEEN = 2, 250
 RECOVERY_LIMIT_SECONDS = 60.0
 # How fast orders recover is also how busy the machine is: the second, short wave measures it once more, if need be.
-WAVES = (range(ORDERS), range(ORDERS, ORDERS + 2 * ORDERS_A_KILL))
+WAVES = (range(ORDERS), range(ORDERS, ORDERS + 3 * ORDERS_BETWEEN))
 
 
 async def _shop(
     crowd: Customers, numbers: range, chance: random.Random, kill: Callable[[], Awaitable[None]]
 ) -> list[Answer]:
-    """All these orders, `AT_ONCE` at a time; something is killed each time that so many more are answered."""
+    """All these orders, `AT_ONCE` at a time; something is killed each time that `ORDERS_BETWEEN` more are answered.
+
+    The last `2 * ORDERS_BETWEEN` come in peace: while they do, what the last ones killed had under way gets its time.
+    """
     wanted = [
         (f"kill-{n}", order_body(quantity=chance.randint(1, 3), card=chance.choice([GOOD_CARD] * 9 + [DECLINED_CARD])))
         for n in numbers
@@ -37,17 +43,25 @@ async def _shop(
     async def customer() -> None:
         for key, body in rest:
             answers.append(await crowd.place(key, body, patience=180))
-            if len(answers) % ORDERS_A_KILL == 0:
+            if len(answers) % ORDERS_BETWEEN == 0 and len(answers) <= len(wanted) - 2 * ORDERS_BETWEEN:
                 await kill()
 
     await asyncio.gather(*(customer() for _ in range(AT_ONCE)))
     return answers
 
 
-def _victims(chance: random.Random) -> Iterator[str]:
-    """Round after round, each part once, in an order that changes."""
+def _victims(chance: random.Random) -> Iterator[list[str]]:
+    """Round after round, each part once, `AT_A_TIME`, in an order that changes."""
     while True:
-        yield from chance.sample(VICTIMS, len(VICTIMS))
+        shuffled = chance.sample(VICTIMS, len(VICTIMS))
+        yield from (shuffled[first : first + AT_A_TIME] for first in range(0, len(VICTIMS), AT_A_TIME))
+
+
+def _killed(stack: LocalStack, victim: str) -> bool:
+    try:
+        return bool(stack.kill(victim, "KILL"))
+    except StackError:  # it is still on its way up after the last time
+        return False
 
 
 @pytest.fixture
@@ -63,9 +77,8 @@ async def test_two_thousand_orders_survive_random_kills_of_every_part(stack: Loc
     victims = _victims(random.Random(SEED))
 
     async def kill() -> None:
-        victim = next(victims)
-        with suppress(StackError):  # it is still on its way up after the last time
-            await asyncio.to_thread(stack.kill, victim, "KILL")
+        for victim in next(victims):
+            await asyncio.to_thread(until, partial(_killed, stack, victim))
             killed.append((time.monotonic(), victim))
 
     answers: list[Answer] = []
@@ -78,6 +91,7 @@ async def test_two_thousand_orders_survive_random_kills_of_every_part(stack: Loc
             if took[-1] <= RECOVERY_LIMIT_SECONDS:
                 break
     assert len(answers) >= ORDERS
-    assert {victim for _, victim in killed} == set(VICTIMS)
+    times = Counter(victim for _, victim in killed)
+    assert min(times[victim] for victim in VICTIMS) >= 2
     assert took[-1] <= RECOVERY_LIMIT_SECONDS, f"final {took[0]:.0f} s after the last kill, then again {took[1]:.0f} s"
     audit(stack, answers=write_answers(tmp_path / "answers.jsonl", answers))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.resilience import ConfigError, Registry
@@ -23,7 +23,6 @@ def fuzz(usual: int) -> settings:
         max_examples=examples(usual),
         deadline=None,
         derandomize=True,
-        phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
 
@@ -86,7 +85,7 @@ def test_the_file_that_is_shipped_is_read() -> None:
     assert read(GOOD) is not None
 
 
-@fuzz(15)
+@fuzz(60)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), ODD), min_size=1, max_size=3))
 def test_a_good_file_with_a_wrong_value_anywhere_is_read_or_refused_with_its_line(
     changes: list[tuple[tuple[Any, ...], Any]],
@@ -104,7 +103,7 @@ def test_a_good_file_with_a_wrong_value_anywhere_is_read_or_refused_with_its_lin
         Registry(config)  # what was taken can be used
 
 
-@fuzz(15)
+@fuzz(60)
 @given(
     st.integers(0, len(GOOD) - 1),
     st.text(alphabet="{}[]&*!|>%@`:-,#?'\"\t\r\n \\0aé\u2028\x85", min_size=1, max_size=6),
@@ -113,7 +112,7 @@ def test_a_good_file_with_marks_put_in_anywhere_is_read_or_refused_with_its_line
     read(GOOD[:place] + marks + GOOD[place:])
 
 
-@fuzz(15)
+@fuzz(60)
 @given(st.text(max_size=200))
 @example("\x00")
 @example("\ufeffinstances: {}")
@@ -153,6 +152,30 @@ REFUSED = {
     "no end": "instances: {stock: '",
     "an alias of nobody": "instances: *nobody",
 }
+
+
+TINY = f"0.{'0' * 300}1ms"
+
+
+@pytest.mark.parametrize("attempts", [2**62, 10**400], ids=["many", "more"])
+@pytest.mark.parametrize(
+    ("wait", "multiplier", "fits"),
+    [
+        ("0ms", "2", True),
+        ("1ms", "1", False),
+        ("1ms", "1.000000001", False),
+        ("1ms", "1.0e+308", False),
+        (TINY, "1", True),
+        (TINY, "1.5", False),
+        (TINY, "1.0e+308", False),
+    ],
+    ids=["none", "even", "slowly", "at once", "tiny and even", "tiny and growing", "tiny, then long"],
+)
+def test_waits_are_added_up_soon_however_many_attempts_there_are(
+    wait: str, multiplier: str, fits: bool, attempts: int
+) -> None:
+    retry = f"{{max_attempts: {attempts}, wait_duration: {wait}, multiplier: {multiplier}}}"
+    assert (read(f"instances: {{stock: {{deadline: 20s, retry: {retry}}}}}") is not None) == fits
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -128,7 +128,7 @@ async def test_a_small_request_that_unpacks_to_a_gigabyte_is_refused_before_it_d
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(b"no gzip", 422), (b"\x1f\x8bno gzip", 400), (gzip.compress(b"{}", mtime=0)[:-6], 400)]
+    ("body", "status"), [(b"no gzip", 400), (b"\x1f\x8bno gzip", 400), (gzip.compress(b"{}", mtime=0)[:-6], 400)]
 )
 async def test_what_claims_to_be_gzip_and_is_not_is_refused(tmp_path: Path, body: bytes, status: int) -> None:
     async with control_room(tmp_path) as room:
