@@ -136,6 +136,7 @@ class SpanExport(SpanProcessor):
                     self._stopping.wait(wait)
                 wait = min(wait * 2, _MAX_WAIT)
             if stopping:
+                self._hang_up()
                 return
 
     def _export_all(self) -> bool:

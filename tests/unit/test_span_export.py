@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -25,12 +25,21 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status, self.requests, self.authorizations, self.spans = 200, 0, set(), []
+        self.connections = 0
         self.hold = threading.Event()
         self.hold.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                receiver.connections += 1
+                super().setup()
+
+            def finish(self) -> None:
+                super().finish()
+                receiver.connections -= 1
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -59,9 +68,12 @@ class Receiver:
 
 
 class Service:
-    """What exports."""
+    """What exports, until the receiver of the test goes."""
+
+    running: ClassVar[list["Service"]] = []
 
     def __init__(self, url: str, **options: Any) -> None:
+        self.running.append(self)
         self.metrics = CollectorRegistry()
         resource = Resource({"service.name": "order"})
         to = destination(url, {"authorization": "Bearer a-token"})
@@ -83,6 +95,8 @@ def receiver() -> Iterator[Receiver]:
     made = Receiver()
     yield made
     made.hold.set()
+    while Service.running:
+        Service.running.pop().provider.shutdown()
     made.server.shutdown()
     made.server.server_close()
 
@@ -184,6 +198,7 @@ def test_shutting_down_exports_what_waits(receiver: Receiver) -> None:
     assert receiver.names == ["last"]
     service.make("too late")
     assert receiver.names == ["last"]
+    until(lambda: receiver.connections == 0)
 
 
 @pytest.mark.parametrize("endpoint", ["", "collector:4318", "https://host", "http://", "http://me:pw@host", "ftp://x"])
