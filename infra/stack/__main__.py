@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
     parser.add_argument("--stack", default="auto", help="auto (default), local or compose")
-    parser.add_argument(
-        "command", help="up, down, status, logs, scale, restart, kill, room, reset, audit or dead-letters"
-    )
+    parser.add_argument("command", help="up, down, status, logs, scale, restart, room, audit, ...")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="as the stack's own command takes it")
     chosen = parser.parse_args(arguments)
     try:
