@@ -60,7 +60,7 @@ reset: packages ## stop, then delete data, secrets and logs
 	@$(WHICHEVER) reset $(if $(YES),--yes)
 
 room: packages ## a link that opens the control room's page, logged in
-	@$(LOCAL) room
+	@$(WHICHEVER) room
 
 .PHONY: fault faults faults-clear poison
 fault: packages ## break a part for a while: KIND=pause PROGRAM=payment-1 SECONDS=20

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from infra.compose import show
 from infra.compose.engine import EngineError, find
 from infra.compose.stack import MEND, ComposeStack
-from infra.local import sources
+from infra.local import page, sources
 from infra.local.errors import SettingsError, StackError
 from infra.local.show import failure, progress
 
@@ -103,6 +103,12 @@ def kill(stack: ComposeStack, chosen: argparse.Namespace) -> int:
     return 0
 
 
+def room(stack: ComposeStack, _chosen: argparse.Namespace) -> int:
+    """Print the link to the control room's page; it logs one browser in, once."""
+    sys.stdout.write(page.link(stack.settings, stack.state) + "\n")
+    return 0
+
+
 def reset(stack: ComposeStack, chosen: argparse.Namespace) -> int:
     """Stop everything and delete data and secrets."""
     if sys.stdin.isatty() and not chosen.yes:
@@ -146,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     killer = command("kill", kill)
     killer.add_argument("name", help="a service")
     killer.add_argument("signal", nargs="?", default="KILL", help="KILL (default), TERM, STOP, CONT, ...")
+    command("room", room)
     command("reset", reset).add_argument("--yes", action="store_true", help="do not ask")
     command("tool", tool).add_argument("words", nargs=argparse.REMAINDER, metavar="MODULE ...")
     return parser

@@ -19,14 +19,13 @@ from infra.stack.choice import NAMES, Name, Remembered, to_start
 EX_CONFIG = 78
 
 _MAIN: dict[Name, Callable[[list[str]], int]] = {"local": local.main, "compose": compose.main}
-_TOOLS = ("audit", "dead-letters")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
     parser.add_argument("--stack", default="auto", help="auto (default), local or compose")
-    parser.add_argument("command", help="up, down, status, logs, scale, restart, kill, reset, audit or dead-letters")
+    parser.add_argument("command", help="up, down, status, logs, scale, restart, room, audit, ...")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="as the stack's own command takes it")
     chosen = parser.parse_args(arguments)
     try:
@@ -47,7 +46,7 @@ def _run(wanted: str, command: str, rest: list[str]) -> int:
         remembered.write(choice.stack)
         return _MAIN[choice.stack](["up", *rest])
     stack = _meant(wanted, remembered)
-    if command in _TOOLS:
+    if command in tools.MODULES:
         return tools.run(stack, command, rest)
     code = _MAIN[stack]([command, *rest])
     if command in ("down", "reset") and code == 0:

@@ -8,12 +8,13 @@ from infra.compose import __main__ as compose
 from infra.local.operator import operator_environment
 from infra.stack.choice import Name
 
-_MODULES = {"audit": "infra.audit", "dead-letters": "shared.messaging.dead_letters"}
+MODULES = {"audit": "infra.audit", "dead-letters": "shared.messaging.dead_letters"}
+"""Of each tool by its name in make."""
 
 
 def run(stack: Name, name: str, words: list[str]) -> int:
     """Run one tool and return its exit code."""
-    module = _MODULES[name]
+    module = MODULES[name]
     if stack == "compose":
         return compose.main(["tool", module, *words])
     command = [sys.executable, "-m", module, *words]

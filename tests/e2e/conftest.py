@@ -19,7 +19,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         yield stack
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def passable_directory() -> Iterator[Path]:
     """A directory that others may pass: root's Postgres runs as another user, and pytest shuts its own directories."""
     with tempfile.TemporaryDirectory(prefix="holdfast-test-") as made:

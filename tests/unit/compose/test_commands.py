@@ -1,12 +1,17 @@
 """make's commands find the stack that was started."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from infra.compose import __main__ as compose
+from infra.local import __main__ as local
 from infra.local.errors import StackError
+from infra.local.settings import ROOT
 from infra.stack import __main__ as commands
 from infra.stack.choice import Choice, Remembered
+from infra.stack.tools import MODULES
 
 
 @pytest.fixture
@@ -72,3 +77,13 @@ def test_the_reason_that_no_stack_can_start_is_shown_with_the_way_out(
     assert commands.main(["--stack", "compose", "up"]) == 1
     assert "make up STACK=local" in capsys.readouterr().err
     assert ran == []
+
+
+def test_both_stacks_know_every_command_that_make_gives_to_whichever_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    given = set(re.findall(r"\$\(WHICHEVER\) ([a-z-]+)", (ROOT / "Makefile").read_text()))
+    assert {"up", "down", "room"} <= given
+    for name in given - set(MODULES):
+        for main in (local.main, compose.main):
+            with pytest.raises(SystemExit) as ended:
+                main([name, "--help"])
+            assert ended.value.code == 0, capsys.readouterr().err
