@@ -37,8 +37,9 @@ def train(listed: Sequence[Series], *, seed: int = 7) -> tuple[Model, list[Matri
     """Fit on the series, and say what the model would have said of them, had it not seen them.
 
     The trees learn from the minutes right before a breach, too, which are in no set that judges: there the signs are
-    clearest. Calibration is of the rows that judge. Trees are fitted FOLDS times without one block of runs. What those say of that block is what the calibration is
-    fitted to, and, calibrated, what is returned for each series: a probability a minute, NaN without a full history.
+    clearest. They are fitted FOLDS times without one block of runs. What those say of that block is what the
+    calibration is fitted to, on the rows that judge, and, calibrated, what is returned for each series: a probability
+    a minute, NaN without a full history.
 
     Raises ValueError: the series hold no breach, or nothing else.
     """
