@@ -65,13 +65,8 @@ def _kinds(alarms: Mapping[str, Any]) -> str:
 
 def _rules(rules: Mapping[str, Any]) -> str:
     rows = (
-        (
-            name,
-            _share(tally["gradual_recall"]),
-            _number(tally["in_vain_per_service_day"]),
-            _share(tally["share_alarmed"]),
-        )
-        for name, tally in rules.items()
+        (name, _share(each["gradual_recall"]), _number(each["in_vain_per_service_day"]), _share(each["share_alarmed"]))
+        for name, each in rules.items()
     )
     return _table(("rule", "gradual faults warned of", "in vain a service and day", "time with an alarm"), rows)
 
