@@ -21,8 +21,8 @@ from ml.features.signals import NAMES, SERVICES, SIGNALS, Scale
 from ml.features.windows import FEATURES, HISTORY
 from ml.labels import Breach
 from ml.training.__main__ import drift, medians
-from ml.training.forest import Model
 from ml.training.export import as_onnx
+from ml.training.forest import Model
 
 KEY = SigningKey(bytes(range(32)))
 SCALE = Scale(minute=60.0)
