@@ -31,11 +31,14 @@ def card(manifest: Manifest) -> str:
         threshold=f"{manifest.threshold:.2f}",
         k=k,
         n=n,
-        areas=_areas(figures["pr_auc"]),
+        origins=len(figures["origins"]),
+        areas=_areas(figures["pr_auc"], figures["pr_auc_times"]),
+        areas_gradual=_areas(figures["pr_auc_without_abrupt"], figures["pr_auc_without_abrupt_times"]),
         gradual=_interval(figures["event_recall"]["gradual"]),
         abrupt=_interval(figures["event_recall"]["abrupt"]),
-        lead=_number(figures["alarms"]["gradual"]["median_lead_minutes"]),
-        in_vain=_number(figures["alarms"]["all"]["in_vain_per_service_day"]),
+        lead=_interval(figures["median_lead_minutes"]),
+        in_vain=_interval(figures["in_vain_per_service_day"]),
+        alarmed=_share(figures["share_alarmed"]),
         calibration=_interval(figures["calibration_error"]),
         skill=_interval(figures["brier_skill"]),
         kinds=_kinds(figures["alarms"]),
@@ -46,9 +49,10 @@ def card(manifest: Manifest) -> str:
     )
 
 
-def _areas(areas: Mapping[str, Any]) -> str:
+def _areas(areas: Mapping[str, Any], times: Mapping[str, Any]) -> str:
     ordered = sorted(areas.items(), key=lambda item: -item[1]["value"])
-    return _table(("who", "PR-AUC"), ((name, _interval(area)) for name, area in ordered))
+    rows = ((name, _interval(area), _interval(times[name]) if name in times else "") for name, area in ordered)
+    return _table(("who", "PR-AUC", "times"), rows)
 
 
 def _kinds(alarms: Mapping[str, Any]) -> str:
@@ -60,8 +64,11 @@ def _kinds(alarms: Mapping[str, Any]) -> str:
 
 
 def _rules(rules: Mapping[str, Any]) -> str:
-    rows = ((name, _share(tally["recall"]), _number(tally["in_vain_per_service_day"])) for name, tally in rules.items())
-    return _table(("rule", "breaches warned of", "in vain a service and day"), rows)
+    rows = (
+        (name, _share(each["gradual_recall"]), _number(each["in_vain_per_service_day"]), _share(each["share_alarmed"]))
+        for name, each in rules.items()
+    )
+    return _table(("rule", "gradual faults warned of", "in vain a service and day", "time with an alarm"), rows)
 
 
 def _left_out(parts: Mapping[str, Any]) -> str:

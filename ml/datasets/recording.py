@@ -1,7 +1,7 @@
 """Reads recorded campaigns: one unbroken series for each stretch and service."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ Texts = npt.NDArray[np.str_]
 
 QUIET = "unattributed"
 """The kind of a breach that began while no fault was in force."""
+
+ABRUPT = "abrupt"
+"""How a fault comes that announces nothing."""
 
 _AFTERMATH = 10
 """Minutes after a fault in which a breach still counts as its own."""
@@ -46,6 +49,16 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.signals)
+
+    def first(self, minutes: int) -> "Series":
+        """What was known of it after so many minutes: the signals until then, and the breaches that had begun."""
+        count = sum(breach.start < minutes for breach in self.breaches)
+        return replace(
+            self,
+            signals=self.signals[:minutes],
+            breaches=tuple(Breach(each.start, min(each.end, minutes)) for each in self.breaches[:count]),
+            kinds=self.kinds[:count],
+        )
 
 
 def load(directory: Path, objective: Objective | None = None) -> list[Series]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from ml.datasets.recording import Series
+from ml.datasets.recording import ABRUPT, Series
 from ml.features.prometheus import Matrix
 from ml.features.windows import HISTORY, features
-from ml.labels import HORIZON, labels
+from ml.labels import HORIZON, LEAD, labels
 
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
@@ -33,13 +34,13 @@ class Rows:
         return float(self.positive.mean()) if len(self) else 0.0
 
 
-def rows(listed: Sequence[Series]) -> Rows:
-    """Every usable minute of the series."""
+def rows(listed: Sequence[Series], *, lead: int = LEAD) -> Rows:
+    """Every usable minute of the series. `lead`: minutes before a breach that are left out, as in `labels`."""
     blocks, labelled, owners, minutes = [], [], [], []
     for place, series in enumerate(listed):
         if len(series) < HISTORY:
             continue
-        positive, used = labels(len(series), list(series.breaches))
+        positive, used = labels(len(series), list(series.breaches), lead=lead)
         chosen = np.flatnonzero(used[HISTORY - 1 :])
         blocks.append(features(series.signals)[chosen])
         minute = chosen + HISTORY - 1
@@ -51,18 +52,70 @@ def rows(listed: Sequence[Series]) -> Rows:
     return Rows(np.concatenate(blocks), np.concatenate(labelled), np.concatenate(owners), np.concatenate(minutes))
 
 
-def chronological(listed: Sequence[Series], share: float, minute_seconds: float) -> tuple[list[Series], list[Series]]:
-    """The earlier series, and the later `share` of them, with an embargo between.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A moment at which a model is trained anew, on all that is known by then; it is judged on what comes next.
 
-    Series that lie within a horizon's and a history's length of the boundary are in neither part: what they saw
-    overlaps. Stretches recorded side by side on two stacks fall on the same side.
+    at:      seconds since 1970: the first minute of `block`
+    earlier: every minute that ended an embargo before that moment; a stretch that was under way is cut off there
+    block:   the series of the runs that begin then, or later but before the next origin
     """
-    moments = sorted({series.began for series in listed})
-    boundary = moments[min(len(moments) - 1, int(len(moments) * (1 - share)))]
-    embargo = (HORIZON + HISTORY) * minute_seconds
-    earlier = [each for each in listed if each.began + len(each) * minute_seconds + embargo <= boundary]
-    later = [each for each in listed if each.began >= boundary]
-    return earlier, later
+
+    at: float
+    earlier: list[Series]
+    block: list[Series]
+
+
+def walk_forward(listed: Sequence[Series], share: float, blocks: int, minute_seconds: float) -> list[Origin]:
+    """The later `share` of the runs in consecutive blocks, each with everything that went before it.
+
+    Runs stay whole. Those that begin within the embargo of each other were recorded side by side: no block begins
+    between them, so there can be fewer blocks than asked for. Origins without anything before them are left out.
+    """
+    began = sorted({series.run: series.began for series in listed}.items(), key=lambda item: item[1])
+    moments = [moment for _, moment in began]
+    first = min(len(moments) - 1, int(len(moments) * (1 - share)))
+    places = {int(each[0]) for each in np.array_split(np.arange(first, len(moments)), blocks) if len(each)}
+    reach = embargo(minute_seconds)
+    starts = sorted({_side_by_side(moments, place, reach) for place in places})
+    found = []
+    for start, end in pairwise([*starts, len(moments)]):
+        runs = {run for run, _ in began[start:end]}
+        at = moments[start]
+        earlier = [_until(series, at - reach, minute_seconds) for series in listed if series.run not in runs]
+        earlier = [series for series in earlier if len(series) >= HISTORY]
+        if earlier:
+            found.append(Origin(at, earlier, [series for series in listed if series.run in runs]))
+    return found
+
+
+def embargo(minute_seconds: float) -> float:
+    """Seconds between what a model learned from and what judges it: a label's reach and a window's are no overlap."""
+    return (HORIZON + HISTORY) * minute_seconds
+
+
+def _side_by_side(moments: Sequence[float], place: int, reach: float) -> int:
+    while place > 0 and moments[place] - moments[place - 1] < reach:
+        place -= 1
+    return place
+
+
+def _until(series: Series, moment: float, minute_seconds: float) -> Series:
+    """The minutes of a series that were over by a moment."""
+    minutes = int(np.floor((moment - series.began) / minute_seconds))
+    return series if minutes >= len(series) else series.first(max(0, minutes))
+
+
+def abrupt_only(listed: Sequence[Series], table: Rows) -> Booleans:
+    """Which rows are positive for an abrupt fault's breach, and for no other."""
+    found = np.zeros(len(table), dtype=bool)
+    for place, series in enumerate(listed):
+        ahead = {True: np.zeros(len(series), dtype=bool), False: np.zeros(len(series), dtype=bool)}
+        for breach, (_, onset) in zip(series.breaches, series.kinds, strict=True):
+            ahead[onset == ABRUPT][max(0, breach.start - HORIZON) : max(0, breach.start - LEAD)] = True
+        own = table.series == place
+        found[own] = (ahead[True] & ~ahead[False])[table.minute[own]]
+    return found & table.positive
 
 
 def leave_one_service_out(listed: Sequence[Series]) -> Iterator[tuple[str, list[Series], list[Series]]]:

@@ -1,16 +1,20 @@
 """From probabilities to alarms, and from alarms to what an operator asks: caught, how early, how often in vain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ml.datasets.recording import Series
 from ml.features.prometheus import Matrix
 from ml.labels import HORIZON
-from ml.persistence import USUAL, Persistence, Warner
+from ml.persistence import USUAL, Persistence
 
 DAY_MINUTES = 1440
+
+_NEVER = 1.0
+_LEVELS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +26,40 @@ class Alarm:
 
 
 def alarms(probability: Matrix, threshold: float, persistence: Persistence = USUAL) -> list[Alarm]:
-    """Alarms of one series. NaN (unknown) is never over a threshold, and does not end an alarm by itself."""
+    """Alarms of one series, as `Warner` raises them. NaN is never over a threshold, and ends no alarm by itself.
+
+    All minutes at once: to choose a level, every series is gone through hundreds of times.
+    """
+    over, calm = probability >= threshold, probability < threshold / 2
+    begins = np.flatnonzero(_of_the_last(persistence.n, over) >= persistence.k)
+    ends = np.flatnonzero(_of_the_last(persistence.n, calm) == persistence.n)
     found: list[Alarm] = []
-    warner = Warner(threshold, persistence)
-    start: int | None = None
-    for minute, each in enumerate(probability.tolist()):
-        active = warner.step(each)
-        if active and start is None:
-            start = minute
-        elif start is not None and not active:
-            found.append(Alarm(start, minute))
-            start = None
-    if start is not None:
-        found.append(Alarm(start, len(probability)))
+    minute = 0
+    while (place := int(np.searchsorted(begins, minute))) < len(begins):
+        start = int(begins[place])
+        after = int(np.searchsorted(ends, start))
+        end = int(ends[after]) if after < len(ends) else len(probability)
+        found.append(Alarm(start, end))
+        minute = end
     return found
+
+
+def _of_the_last(n: int, true: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """For each minute, of how many of the last n it is true."""
+    count = np.cumsum(true, dtype=np.int64)
+    count[n:] -= count[:-n].copy()
+    return count
 
 
 @dataclass(slots=True)
 class Tally:
-    """Breaches caught and missed, with the lead of each that was caught; alarms in vain; minutes watched."""
+    """Breaches caught and missed, with the lead of each that was caught; alarms in vain; minutes, and those alarmed."""
 
     leads: list[float] = field(default_factory=list)
     missed: int = 0
     in_vain: int = 0
     minutes: int = 0
+    alarmed: int = 0
 
     @property
     def events(self) -> int:
@@ -67,6 +81,19 @@ class Tally:
         """Alarms without a breach, for each service and day."""
         return self.in_vain / (self.minutes / DAY_MINUTES) if self.minutes else float("nan")
 
+    @property
+    def share_alarmed(self) -> float:
+        """The share of the minutes outside breaches in which an alarm was active."""
+        return self.alarmed / self.minutes if self.minutes else float("nan")
+
+    def add(self, other: "Tally") -> None:
+        """Count what the other has counted, too."""
+        self.leads += other.leads
+        self.missed += other.missed
+        self.in_vain += other.in_vain
+        self.minutes += other.minutes
+        self.alarmed += other.alarmed
+
 
 def judge(
     series: Sequence[Series],
@@ -84,6 +111,7 @@ def judge(
     for each, probability in zip(series, probabilities, strict=True):
         raised = _raised(each, probability, threshold, persistence)
         tallies["all"].minutes += int(_watched(each).sum())
+        tallies["all"].alarmed += sum(alarm.end - alarm.start for alarm in raised)
         for breach, (kind, onset) in zip(each.breaches, each.kinds, strict=True):
             before = [alarm for alarm in raised if alarm.start < breach.start and alarm.end > breach.start - HORIZON]
             for name in ("all", onset, kind):
@@ -99,17 +127,37 @@ def judge(
     return tallies
 
 
-def threshold_for(
+def together(several: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
+    """What `judge` found of several, as if of all at once."""
+    found: dict[str, Tally] = {"all": Tally()}
+    for tallies in several:
+        for name, tally in tallies.items():
+            found.setdefault(name, Tally()).add(tally)
+    return found
+
+
+def level_for(
     series: Sequence[Series],
-    probabilities: Sequence[Matrix],
+    scores: Sequence[Matrix],
     budget_per_day: float,
     persistence: Persistence = USUAL,
 ) -> float:
-    """The lowest threshold that keeps alarms in vain within the budget on these series; above 1 when none does."""
-    for threshold in np.round(np.arange(0.02, 0.991, 0.01), 2):
-        if judge(series, probabilities, float(threshold), persistence)["all"].in_vain_per_day <= budget_per_day:
-            return float(threshold)
-    return 1.01
+    """The level of a score to raise alarms at, so that those in vain keep within the budget on these series.
+
+    From the highest level down, the last one before the budget is exceeded for the first time. Far below there may be
+    others: an alarm that never ends is a single one. Above every score when no level keeps to the budget.
+    """
+    known = np.concatenate(list(scores))
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return _NEVER
+    found = float(known.max()) + _NEVER
+    for level in np.unique(np.quantile(known, 1 - np.geomspace(1e-4, 0.5, _LEVELS)))[::-1].tolist():
+        in_vain = judge(series, scores, level, persistence)["all"].in_vain_per_day
+        if level <= 0 or in_vain > budget_per_day:
+            break
+        found = level
+    return found
 
 
 def _raised(series: Series, probability: Matrix, threshold: float, persistence: Persistence) -> list[Alarm]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from string import Template
@@ -10,8 +11,9 @@ from typing import Any
 import orjson
 
 from ml.evaluation.alarms import Tally
+from ml.evaluation.forward import MODEL
 from ml.evaluation.scores import Estimate
-from ml.evaluation.study import Study
+from ml.evaluation.study import Ranking, Study
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -19,17 +21,27 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 def figures(study: Study) -> dict[str, Any]:
     """Everything measured, as JSON: the same figures that the page shows and the manifest carries."""
     return {
-        "pr_auc": {name: _estimate(area) for name, area in study.areas.items()},
+        "pr_auc": _estimates(study.every.areas),
+        "pr_auc_times": _estimates(study.every.times),
+        "pr_auc_without_abrupt": _estimates(study.gradual.areas),
+        "pr_auc_without_abrupt_times": _estimates(study.gradual.times),
         "brier_skill": _estimate(study.skill),
         "calibration_error": _estimate(study.calibration),
         "threshold": study.threshold,
-        "event_recall": {onset: _estimate(recall) for onset, recall in study.recall.items()},
+        "event_recall": _estimates(study.recall),
+        "median_lead_minutes": _estimate(study.lead),
+        "in_vain_per_service_day": _estimate(study.in_vain),
         "alarms": {name: _tally(tally) for name, tally in study.alarms.items()},
-        "rules": {name: _tally(tallies["all"]) for name, tallies in study.rules.items()},
+        "share_alarmed": _plain(study.alarms["all"].share_alarmed),
+        "rules": {name: _rule(tallies) for name, tallies in study.rules.items()},
         "left_out_service": {
             name: {"pr_auc": _plain(a), "base_rate": _plain(b)} for name, (a, b) in study.left_out.items()
         },
         "tutorial_illusion": {name: _plain(value) for name, value in study.illusion.items()},
+        "origins": [
+            {"at": step.at, "minutes": step.minutes, "threshold": _plain(step.threshold), "judged_on": step.runs}
+            for step in study.steps
+        ],
         "sizes": study.sizes,
     }
 
@@ -45,27 +57,36 @@ def write(study: Study, directory: Path, *, dataset: str) -> Path:
 
 
 def _page(study: Study, dataset: str) -> str:
-    total = study.alarms["all"]
     kinds = ((name, str(t.events), _share(t.recall), _number(t.median_lead)) for name, t in study.alarms.items())
     rules = (
-        (name, _share(t["all"].recall), _number(t["all"].median_lead), _number(t["all"].in_vain_per_day))
-        for name, t in study.rules.items()
-    )
+        (name, _share(_gradual(t).recall), _number(_gradual(t).median_lead), _number(t["all"].in_vain_per_day),
+         _share(t["all"].share_alarmed))
+        for name, t in ({MODEL: study.alarms} | study.rules).items()
+    )  # fmt: skip
     left_out = ((name, _number(area), _number(rate)) for name, (area, rate) in study.left_out.items())
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         dataset=escape(dataset),
         minutes=study.sizes["minutes"],
         breaches=study.sizes["breaches"],
         later=study.sizes["breaches_later"],
-        areas_plot=_bars(study.areas),
-        areas=_table(("who", "PR-AUC"), ((name, str(area)) for name, area in _sorted(study.areas))),
+        blocks=len(study.steps),
+        every_plot=_bars(study.every.areas),
+        every=_ranking(study.every),
+        gradual_plot=_bars(study.gradual.areas),
+        gradual=_ranking(study.gradual),
+        origins=_table(
+            ("origin", "minutes learned from", "threshold", "judged on"),
+            ((_moment(s.at), f"{s.minutes:,}", f"{s.threshold:.2f}", ", ".join(s.runs)) for s in study.steps),
+        ),
+        lead=str(study.lead),
         threshold=f"{study.threshold:.2f}",
         k=study.persistence.k,
         n=study.persistence.n,
-        in_vain=_number(total.in_vain_per_day),
+        in_vain=str(study.in_vain),
+        share_alarmed=_share(study.alarms["all"].share_alarmed),
         alarms=_table(("fault", "breaches", "warned of", "median lead, minutes"), kinds),
         recall=_table(("onset", "recall"), ((name, str(recall)) for name, recall in study.recall.items())),
-        rules=_table(("rule", "warned of", "median lead", "in vain a day"), rules),
+        rules=_table(("who", "gradual faults warned of", "median lead", "in vain a day", "time under alarm"), rules),
         reliability=_diagonal(study.reliability),
         calibration=study.calibration,
         skill=study.skill,
@@ -75,6 +96,19 @@ def _page(study: Study, dataset: str) -> str:
             ((name, _number(value)) for name, value in study.illusion.items()),
         ),
     )
+
+
+def _ranking(ranking: Ranking) -> str:
+    lines = ((name, str(area), str(ranking.times.get(name, "-"))) for name, area in _sorted(ranking.areas))
+    return _table(("who", "PR-AUC", f"{MODEL}, so many times that"), lines)
+
+
+def _gradual(tallies: Mapping[str, Tally]) -> Tally:
+    return tallies.get("gradual", Tally())
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _sorted(areas: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:
@@ -116,6 +150,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{heads}</tr>{''.join(lines)}</table>"
 
 
+def _estimates(several: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: _estimate(estimate) for name, estimate in several.items()}
+
+
 def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
     if estimate is None:
         return None
@@ -128,7 +166,15 @@ def _tally(tally: Tally) -> dict[str, float | int | None]:
         "warned_of": len(tally.leads),
         "recall": _plain(tally.recall),
         "median_lead_minutes": _plain(tally.median_lead),
-        "in_vain_per_service_day": _plain(tally.in_vain_per_day),
+    }
+
+
+def _rule(tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    return {
+        "gradual_recall": _plain(_gradual(tallies).recall),
+        "median_lead_minutes": _plain(_gradual(tallies).median_lead),
+        "in_vain_per_service_day": _plain(tallies["all"].in_vain_per_day),
+        "share_alarmed": _plain(tallies["all"].share_alarmed),
     }
 
 

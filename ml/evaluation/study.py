@@ -1,16 +1,17 @@
-"""The whole evaluation: one model trained on the earlier part of the recordings, judged on the later part."""
+"""The whole evaluation: how the recipe did walking forward, and the model that it makes of everything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from ml.datasets.recording import Series
-from ml.datasets.rows import Rows, chronological, leave_one_service_out, rows
-from ml.evaluation import baselines
-from ml.evaluation.alarms import Tally, judge, threshold_for
+from ml.datasets.rows import Rows, abrupt_only, leave_one_service_out, rows
+from ml.evaluation.alarms import Tally, judge, level_for, together
+from ml.evaluation.forward import BUDGET_PER_DAY, FOREST, MODEL, RULES, Forecasts, Learn, Step, forecasts
+from ml.evaluation.illusion import illusion
 from ml.evaluation.scores import (
     Booleans,
     Estimate,
@@ -23,39 +24,51 @@ from ml.evaluation.scores import (
 )
 from ml.features.prometheus import Matrix
 from ml.persistence import Persistence
-from ml.training.boosted import FOLDS, Model, every_minute, train
+from ml.training.forest import Model, train
 
-LATER_SHARE = 0.5
-BUDGET_PER_DAY = 1.0
+COIN = "coin"
 
-RULES: dict[str, Callable[[Series], Matrix]] = {
-    "persistence": baselines.persistence,
-    "thresholds": baselines.thresholds,
-    "predict_linear": baselines.predict_linear,
-}
+
+@dataclass(slots=True)
+class Ranking:
+    """How well each scorer puts the minutes before a breach first, on the same rows.
+
+    areas: PR-AUC by who scored, the base rate under `coin`
+    times: the model's PR-AUC over that of each other, both of the same draw of runs
+    """
+
+    areas: dict[str, Estimate] = field(default_factory=dict)
+    times: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Study:
     """Everything that the report says.
 
-    areas:     PR-AUC on the later part by who scored, the base rate under `coin`
-    alarms:    what the model's alarms were worth there, by kind and onset of the fault
-    rules:     the same of each simple rule, at its own threshold for the same budget
-    illusion:  the tutorial's forest by its own recipe: random split, its own label; then in the order of time
-    left_out:  PR-AUC on each service by a model that never saw it, and the base rate
-    trained_on, judged_on: names of runs; those near the boundary are in neither
+    model, threshold: from all recordings; what is shipped. Every figure is of models that knew only what went before
+    every:    over all rows
+    gradual:  without the rows that are positive for an abrupt fault's breach
+    alarms:   what the model's alarms were worth, by kind and onset of the fault
+    rules:    the same of each simple rule, at its own level for the same budget
+    illusion: the tutorial's forest by its own recipe: random split, its own label; then in the order of time
+    left_out: PR-AUC on each service by a model that never saw it, and the base rate
+    said:     the later series and what was said of them
+    trained_on, judged_on: names of runs
     """
 
     model: Model
     threshold: float
     persistence: Persistence
-    areas: dict[str, Estimate] = field(default_factory=dict)
+    said: Forecasts
+    every: Ranking = field(default_factory=Ranking)
+    gradual: Ranking = field(default_factory=Ranking)
     skill: Estimate | None = None
     calibration: Estimate | None = None
     reliability: list[tuple[float, float, int]] = field(default_factory=list)
     alarms: dict[str, Tally] = field(default_factory=dict)
     recall: dict[str, Estimate] = field(default_factory=dict)
+    lead: Estimate | None = None
+    in_vain: Estimate | None = None
     rules: dict[str, dict[str, Tally]] = field(default_factory=dict)
     illusion: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -63,147 +76,108 @@ class Study:
     trained_on: tuple[str, ...] = ()
     judged_on: tuple[str, ...] = ()
 
+    @property
+    def steps(self) -> list[Step]:
+        """When a model was trained anew, and on how much."""
+        return self.said.steps
+
 
 def study(listed: Sequence[Series], minute_seconds: float, *, seed: int = 7) -> Study:
-    """Train and judge. Raises ValueError: too little was recorded to be divided."""
-    earlier, later = chronological(listed, LATER_SHARE, minute_seconds)
-    if not earlier or not later:
-        raise ValueError("too few stretches to be divided into an earlier and a later part")
+    """Walk forward, judge, and train on everything. Raises ValueError: too little was recorded to be divided."""
     persistence = Persistence()
-    model = train(earlier, seed=seed)
-    threshold = threshold_for(earlier, _unseen(earlier, seed), BUDGET_PER_DAY, persistence)
-    found = Study(model, threshold, persistence, trained_on=_names(earlier), judged_on=_names(later))
-    table = rows(later)
-    blocks = by_run(table, later)
-    probabilities = [every_minute(model, series) for series in later]
-    _score(found, table, later, probabilities, blocks, earlier, seed)
-    found.alarms = judge(later, probabilities, threshold, persistence)
-    _recall(found, later, probabilities)
-    for name, rule in RULES.items():
-        level = _level(earlier, rule, persistence)
-        found.rules[name] = judge(later, [rule(series) for series in later], level, persistence)
+    learn: Learn = partial(train, seed=seed)
+    said = forecasts(listed, minute_seconds, persistence, seed=seed, learn=learn)
+    model, unseen = learn(listed)
+    found = Study(model, level_for(listed, unseen, BUDGET_PER_DAY, persistence), persistence, said)
+    found.trained_on, found.judged_on = _names(listed), _names(said.series)
+    _rank(found)
+    _judge(found)
     for service, others, own in leave_one_service_out(listed):
         part = rows(own)
-        found.left_out[service] = (
-            pr_auc(part.positive, train(others, seed=seed).probability(part.features)),
-            part.base_rate,
-        )
+        stranger = learn(others)[0]
+        found.left_out[service] = pr_auc(part.positive, stranger.probability(part.features)), part.base_rate
     found.illusion |= illusion(listed, minute_seconds, seed)
     found.sizes |= {
-        "series_earlier": len(earlier), "series_later": len(later), "rows_later": len(table),
-        "minutes": sum(len(series) for series in listed), "breaches": sum(len(series.breaches) for series in listed),
-        "breaches_later": sum(len(series.breaches) for series in later),
+        "minutes": sum(map(len, listed)), "breaches": _breaches(listed),
+        "minutes_later": sum(map(len, said.series)), "breaches_later": _breaches(said.series),
     }  # fmt: skip
     return found
 
 
-def _score(
-    found: Study,
-    table: Rows,
-    later: Sequence[Series],
-    probabilities: Sequence[Matrix],
-    blocks: Sequence[Indices],
-    earlier: Sequence[Series],
-    seed: int,
-) -> None:
-    probability = _at(table, probabilities)
-    scores = {"boosted trees": probability}
-    scores |= {name: _at(table, [rule(series) for series in later]) for name, rule in RULES.items()}
-    forest = _tutorial(earlier, seed)
-    scores["tutorial's forest"] = _at(table, [forest.score(baselines.tutorial_table(series)[0]) for series in later])
-    positive = table.positive
-    for name, score in scores.items():
-        found.areas[name] = interval(partial(_area, positive, score), blocks)
-    found.areas["coin"] = interval(lambda chosen: float(positive[chosen].mean()), blocks)
+def _rank(found: Study) -> None:
+    said = found.said
+    table = rows(said.series)
+    scores = {name: said.at(table, name) for name in (MODEL, *RULES, FOREST)}
+    blocks = by_run(table, said.series)
+    found.every = rank(table.positive, scores, blocks)
+    found.gradual = rank(table.positive, scores, without(abrupt_only(said.series, table), blocks))
+    positive, probability = table.positive, scores[MODEL]
     found.skill = interval(lambda chosen: brier_skill(positive[chosen], probability[chosen]), blocks)
     found.calibration = interval(lambda chosen: calibration_error(positive[chosen], probability[chosen]), blocks)
     found.reliability = reliability(positive, probability)
+    found.sizes |= {"rows_later": len(table), "series_later": len(said.series)}
+
+
+def rank(positive: Booleans, scores: dict[str, Matrix], blocks: Sequence[Indices]) -> Ranking:
+    """The figures of `Ranking` over the rows in `blocks`, one block a run, the same rows for every scorer."""
+    found = Ranking()
+    for name, score in scores.items():
+        found.areas[name] = interval(partial(_area, positive, score), blocks)
+        if name != MODEL:
+            found.times[name] = interval(partial(_times, positive, scores[MODEL], score), blocks)
+    found.areas[COIN] = interval(lambda chosen: float(positive[chosen].mean()), blocks)
+    return found
+
+
+def without(left_out: Booleans, blocks: Sequence[Indices]) -> list[Indices]:
+    """The blocks without some rows; a block of which nothing remains is none."""
+    remaining = [block[~left_out[block]] for block in blocks]
+    return [block for block in remaining if len(block)]
 
 
 def _area(positive: Booleans, score: Matrix, chosen: Indices) -> float:
     return pr_auc(positive[chosen], score[chosen])
 
 
-def _recall(found: Study, later: Sequence[Series], probabilities: Sequence[Matrix]) -> None:
-    """Event recall by onset, with intervals over runs."""
-    runs = sorted({series.run for series in later})
-    members = [np.array([index for index, series in enumerate(later) if series.run == run]) for run in runs]
+def _times(positive: Booleans, score: Matrix, other: Matrix, chosen: Indices) -> float:
+    least = _area(positive, other, chosen)
+    return _area(positive, score, chosen) / least if least > 0 else float("nan")
+
+
+def _judge(found: Study) -> None:
+    said = found.said
+    by_series = [
+        judge([series], [score], level, found.persistence)
+        for series, score, level in zip(said.series, said.scores[MODEL], said.levels[MODEL], strict=True)
+    ]
+    found.alarms = together(by_series)
+    runs = np.array([series.run for series in said.series])
+    members = [np.flatnonzero(runs == run) for run in np.unique(runs)]
+
+    def of(name: str, figure: str, chosen: Indices) -> float:
+        tally = together([by_series[place] for place in chosen]).get(name, Tally())
+        return float(getattr(tally, figure))
+
     for onset in ("gradual", "abrupt"):
-
-        def figure(chosen: Indices, onset: str = onset) -> float:
-            part = [later[index] for index in chosen]
-            own = [probabilities[index] for index in chosen]
-            tally = judge(part, own, found.threshold, found.persistence).get(onset)
-            return tally.recall if tally else float("nan")
-
-        found.recall[onset] = interval(figure, members, rounds=200)
-
-
-def _unseen(listed: Sequence[Series], seed: int) -> list[Matrix]:
-    """Probabilities for each series by a model that was trained on other blocks of time."""
-    found: list[Matrix] = [np.empty(0)] * len(listed)
-    for fold in range(FOLDS):
-        chosen = [index for index in range(len(listed)) if index * FOLDS // len(listed) == fold]
-        others = [series for index, series in enumerate(listed) if index not in set(chosen)]
-        model = train(others, seed=seed)
-        for index in chosen:
-            found[index] = every_minute(model, listed[index])
-    return found
-
-
-def _level(earlier: Sequence[Series], rule: Callable[[Series], Matrix], persistence: Persistence) -> float:
-    """The lowest level of a rule that keeps to the budget on the earlier part: a fair chance for everybody."""
-    scores = [rule(series) for series in earlier]
-    known = np.concatenate(scores)
-    known = known[~np.isnan(known)]
-    for level in np.quantile(known, np.linspace(0.5, 0.9999, 60)):
-        if level > 0 and judge(earlier, scores, float(level), persistence)["all"].in_vain_per_day <= BUDGET_PER_DAY:
-            return float(level)
-    return float(known.max()) + 1.0
-
-
-def _tutorial(listed: Sequence[Series], seed: int) -> baselines.TutorialForest:
-    inputs, label = _tutorial_rows(listed)
-    return baselines.TutorialForest(seed).fit(inputs, label)
-
-
-def _tutorial_rows(listed: Sequence[Series]) -> tuple[Matrix, Booleans]:
-    parts = [baselines.tutorial_table(series) for series in listed]
-    inputs = np.concatenate([table[: len(label)] for table, label in parts])
-    return inputs, np.concatenate([label for _, label in parts])
-
-
-def illusion(listed: Sequence[Series], minute_seconds: float, seed: int) -> dict[str, float]:
-    """PR-AUC of the tutorial's forest on the tutorial's label: split at random, and split in the order of time."""
-    inputs, label = _tutorial_rows(listed)
-    learn, test, learn_label, test_label = train_test_split(
-        inputs, label, test_size=0.2, random_state=42, stratify=label
-    )
-    at_random = baselines.TutorialForest(seed).fit(learn, learn_label).score(test)
-    earlier, later = chronological(listed, LATER_SHARE, minute_seconds)
-    later_inputs, later_label = _tutorial_rows(later)
-    in_order = _tutorial(earlier, seed).score(later_inputs)
-    return {
-        "random split": pr_auc(test_label, at_random),
-        "in the order of time": pr_auc(later_label, in_order),
-        "base rate": float(later_label.mean()),
-    }
+        found.recall[onset] = interval(partial(of, onset, "recall"), members)
+    found.lead = interval(partial(of, "gradual", "median_lead"), members)
+    found.in_vain = interval(partial(of, "all", "in_vain_per_day"), members)
+    for name in RULES:
+        found.rules[name] = together(
+            judge([series], [score], level, found.persistence)
+            for series, score, level in zip(said.series, said.scores[name], said.levels[name], strict=True)
+        )
 
 
 def _names(listed: Sequence[Series]) -> tuple[str, ...]:
     return tuple(sorted({series.run for series in listed}))
 
 
+def _breaches(listed: Sequence[Series]) -> int:
+    return len(list(chain.from_iterable(series.breaches for series in listed)))
+
+
 def by_run(table: Rows, listed: Sequence[Series]) -> list[Indices]:
     """Rows by run: all services of one stretch together."""
     runs = np.array([series.run for series in listed])[table.series]
     return [np.flatnonzero(runs == run) for run in np.unique(runs)]
-
-
-def _at(table: Rows, columns: Sequence[Matrix]) -> Matrix:
-    """The values of per-minute columns at the rows of the table."""
-    found = np.empty(len(table))
-    for place, column in enumerate(columns):
-        chosen = table.series == place
-        found[chosen] = column[table.minute[chosen]]
-    return found

@@ -14,6 +14,7 @@ import uvicorn
 from ml import artefact
 from ml.artefact import Artefact, ArtefactRefused
 from ml.features.prometheus import Prometheus
+from ml.lean import give_back
 from ml.predictor.answers import DIGITS
 from ml.predictor.app import create_app
 from ml.predictor.asking import Questions
@@ -35,6 +36,7 @@ def main() -> NoReturn:
         settings = SidecarSettings.load()
         model = checked_model(settings)
         scorer = Scorer(model)
+        give_back()
     except (ConfigurationError, ArtefactRefused) as error:
         _give_up(EX_CONFIG, str(error))
     _configure_logs(settings.log_level)

@@ -1,1 +1,1 @@
-"""The model: boosted trees over the windows, calibrated, written as ONNX with a manifest."""
+"""The model: random trees over the windows, calibrated, written as ONNX with a manifest."""

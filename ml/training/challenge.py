@@ -1,7 +1,8 @@
 """`python -m ml.training.challenge`: trains a challenger with new recordings, and judges it beside the champion.
 
-Both are judged on the latest part of what the champion was not trained on, which the challenger has not seen either.
-The challenger is written, signed, only when it is better beyond doubt there; every decision is a line in a file.
+Both are judged on runs that the champion was not trained on. For each of them the challenger is what the recipe made of
+all that went before it (walk-forward), so it has not seen them either. What is written, signed, when that is better
+beyond doubt, is what the recipe makes of everything; every decision is a line in a file.
 """
 
 import argparse
@@ -13,23 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import orjson
 
 from ml import artefact
-from ml.artefact import INPUT, TRUE_CLASS, Artefact, ArtefactRefused
-from ml.calibration import Platt
+from ml.artefact import Artefact, ArtefactRefused
 from ml.datasets.recording import DatasetError, Series, load
 from ml.datasets.rows import rows
+from ml.evaluation.forward import MODEL
 from ml.evaluation.scores import Booleans, Estimate, Indices, interval, pr_auc
 from ml.evaluation.study import Study, by_run, study
 from ml.features.prometheus import Matrix
-from ml.training.__main__ import LOCAL, MODELS, RECORDED, save
+from ml.training.__main__ import EX_DATA, LOCAL, MODELS, RECORDED, save
+from ml.training.export import scores
 
 LEAST_BREACHES = 10
 """With fewer in the part that judges, nobody can tell which model is better."""
 
-EX_DATA, EX_CONFIG = 65, 78
+EX_CONFIG = 78
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +78,23 @@ def verdict(breaches: int, by_area: Estimate, by_brier: Estimate) -> tuple[bool,
     return True, f"better on later data: PR-AUC differs by {by_area}"
 
 
-def scores(model: Artefact, table: Matrix) -> Matrix:
-    """The calibrated probabilities of a signed model."""
-    session = onnxruntime.InferenceSession(model.onnx, providers=["CPUExecutionProvider"])
-    raw = session.run(None, {INPUT: table.astype(np.float32)})[1][:, TRUE_CLASS].astype(np.float64)
-    calibration = model.manifest.calibration
-    return Platt(calibration.slope, calibration.intercept).apply(raw)
-
-
 def challenge(
     champion: Artefact, listed: Sequence[Series], minute_seconds: float, seed: int = 7
 ) -> tuple[Decision, Study]:
-    """Train a challenger on the earlier part of the recordings, and decide by what neither model was trained on.
+    """Walk forward through the recordings, and decide by the runs that the champion was not trained on.
 
     Raises ValueError: too little was recorded to be divided, or the champion was trained on all of the later part.
     """
     found = study(listed, minute_seconds, seed=seed)
-    seen = {*found.trained_on, *champion.manifest.dataset.get("trained_on", ())}
-    judged = [series for series in listed if series.run in found.judged_on and series.run not in seen]
+    seen = set(champion.manifest.dataset.get("trained_on", ()))
+    said = found.said.only(lambda series: series.run not in seen)
+    judged = said.series
     if not judged:
         raise ValueError("nothing was recorded since the champion was trained: make record")
     table = rows(judged)
     breaches = sum(len(series.breaches) for series in judged)
     by_area, by_brier = compare(
-        table.positive, scores(champion, table.features), found.model.probability(table.features), by_run(table, judged)
+        table.positive, scores(champion, table.features), said.at(table, MODEL), by_run(table, judged)
     )
     promoted, why = verdict(breaches, by_area, by_brier)
     decision = Decision(

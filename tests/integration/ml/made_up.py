@@ -9,11 +9,8 @@ import httpx
 import numpy as np
 import orjson
 from nacl.signing import SigningKey
-from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
 
 from ml import artefact
-from ml.calibration import Platt
 from ml.datasets.recording import Series
 from ml.datasets.rows import rows
 from ml.features.outcomes import seen
@@ -21,8 +18,8 @@ from ml.features.signals import NAMES, SERVICES, SIGNALS, Scale
 from ml.features.windows import FEATURES, HISTORY
 from ml.labels import Breach
 from ml.training.__main__ import drift, medians
-from ml.training.boosted import Model, learnable
 from ml.training.export import as_onnx
+from ml.training.forest import train
 
 KEY = SigningKey(bytes(range(32)))
 SCALE = Scale(minute=60.0)
@@ -47,31 +44,30 @@ def signals(minutes: int, seed: int, *, leak: str = "", starts: int = 0, rise: f
 
 
 @cache
-def trained(trees_count: int = 40) -> tuple[bytes, dict[str, object]]:
+def trained(seed: int = 1) -> tuple[bytes, dict[str, object]]:
     """ONNX and a manifest of a model that has seen memory and pools leak."""
     listed = []
-    for seed in range(30):
-        leak = ("", "memory", "pool")[seed % 3]
+    for number in range(30):
+        leak = ("", "memory", "pool")[number % 3]
         full = 60 + int((1 - USUAL[leak]) / 0.008) if leak else 0
         found = (Breach(full, full + 10),) if leak else ()
-        table = signals(180, seed, leak=leak, starts=60)
-        listed.append(Series(f"run-{seed}", "order", 0.0, table, found, (("leak", "gradual"),) * len(found)))
+        table = signals(180, number, leak=leak, starts=60)
+        listed.append(Series(f"run-{number:02}", "order", 0.0, table, found, (("leak", "gradual"),) * len(found)))
     table = rows(listed)
-    trees = HistGradientBoostingClassifier(max_iter=trees_count, max_leaf_nodes=12, random_state=1)
-    with threadpool_limits(1):  # on a busy machine OpenMP's threads wait for each other, spinning
-        trees.fit(learnable(table.features), table.positive)
+    model, _ = train(listed, seed=seed)
     manifest = {
         "format": artefact.FORMAT, "name": "made up", "created": "2026-01-01T00:00:00+00:00",
-        "features": list(FEATURES), "history_minutes": HISTORY, "calibration": {"slope": 1.0, "intercept": 0.0},
+        "features": list(FEATURES), "history_minutes": HISTORY,
+        "calibration": {"slope": model.platt.slope, "intercept": model.platt.intercept},
         "threshold": THRESHOLD, "persistence": (2, 3), "medians": medians(table.features),
         "drift": drift(table.features), "dataset": {"series": len(listed)}, "metrics": {"made": "up"},
     }  # fmt: skip
-    return as_onnx(Model(trees, Platt(1.0, 0.0)), table.features[:200]), manifest
+    return as_onnx(model, table.features[:200]), manifest
 
 
-def write_model(directory: Path, trees_count: int = 40) -> None:
+def write_model(directory: Path, seed: int = 1) -> None:
     """The model, and beside it the public half of the key that signed it."""
-    onnx, manifest = trained(trees_count)
+    onnx, manifest = trained(seed)
     artefact.write(directory, onnx, manifest, KEY)
     (directory / "key.pub").write_text(bytes(KEY.verify_key).hex())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.datasets.recording import Series
-from ml.evaluation.alarms import Alarm, alarms, judge, threshold_for
+from ml.evaluation.alarms import Alarm, alarms, judge, level_for, together
 from ml.features.signals import SIGNALS
 from ml.labels import Breach
 from ml.persistence import Persistence
@@ -59,12 +59,28 @@ def test_an_alarm_inside_a_breach_warns_of_nothing() -> None:
     assert (tally["all"].missed, tally["all"].in_vain) == (1, 0)
 
 
-def test_the_threshold_is_the_lowest_within_the_budget() -> None:
+def test_the_level_is_the_lowest_before_the_budget_is_exceeded() -> None:
     watched = series(1440)
-    probability = np.zeros(1440)
+    probability = np.linspace(0.0, 0.2, 1440)
     probability[100:110], probability[500:510], probability[900:910] = 0.3, 0.5, 0.7
-    assert threshold_for([watched], [probability], 1.0, TWO_OF_THREE) == pytest.approx(0.51)
-    assert threshold_for([watched], [probability], 0.0, TWO_OF_THREE) == pytest.approx(0.71)
+    assert 0.3 < level_for([watched], [probability], 2.0, TWO_OF_THREE) <= 0.5
+    assert 0.5 < level_for([watched], [probability], 1.0, TWO_OF_THREE) <= 0.7
+
+
+def test_an_alarm_that_never_ends_is_no_way_to_keep_to_the_budget() -> None:
+    watched = series(1440)
+    probability = np.full(1440, 0.2)
+    probability[100:110], probability[500:510], probability[900:910] = 0.7, 0.7, 0.7
+    assert judge([watched], [probability], 0.1, TWO_OF_THREE)["all"].in_vain == 1
+    assert judge([watched], [probability], 0.1, TWO_OF_THREE)["all"].share_alarmed > 0.99
+    assert level_for([watched], [probability], 1.0, TWO_OF_THREE) > 0.7
+
+
+def test_parts_judged_apart_are_together_what_the_whole_is() -> None:
+    parts = [series(200, Breach(100, 110)), series(300, Breach(200, 210)), series(100)]
+    said = [curve(200, range(79, 100)), curve(300, range(100, 110)), curve(100, range(50, 60))]
+    apart = [judge([part], [each], 0.5, TWO_OF_THREE) for part, each in zip(parts, said, strict=True)]
+    assert together(apart) == judge(parts, said, 0.5, TWO_OF_THREE)
 
 
 def test_without_any_breach_recall_is_unknown_not_perfect() -> None:

@@ -9,6 +9,9 @@ from ml.artefact import Artefact
 from ml.cards import data as data_card
 from ml.cards import model as model_card
 from ml.datasets.recording import Series, load
+from ml.datasets.rows import embargo
+from ml.features.windows import HISTORY
+from ml.remediation.policy import load as policy_of
 from ml.training.__main__ import MODELS, RECORDED
 
 KEYS = Path("ml/keys")
@@ -33,10 +36,26 @@ def test_the_model_is_signed_by_the_key_beside_it_and_its_card_was_written_from_
     assert (MODELS / model_card.CARD).read_text(encoding="utf-8") == model_card.card(model.manifest)
 
 
-def test_the_model_was_trained_on_the_earlier_runs_and_judged_on_later_ones(
+def test_each_model_that_was_judged_had_seen_nothing_of_the_hour_before_its_block(
     model: Artefact, recorded: list[Series]
 ) -> None:
-    ended = {series.run: series.began + len(series) for series in recorded}
-    began = {series.run: series.began for series in recorded}
-    told = model.manifest.dataset
-    assert max(ended[run] for run in told["trained_on"]) < min(began[run] for run in told["judged_on"])
+    minute = model.manifest.dataset["minute_seconds"]
+    judged: list[str] = []
+    for told in model.manifest.metrics["origins"]:
+        judged += told["judged_on"]
+        began = min(series.began for series in recorded if series.run in told["judged_on"])
+        assert told["at"] == pytest.approx(began)
+        over = [int((told["at"] - embargo(minute) - series.began) / minute) for series in recorded]
+        known = [min(len(series), minutes) for series, minutes in zip(recorded, over, strict=True)]
+        assert told["minutes"] == sum(minutes for minutes in known if minutes >= HISTORY)
+    assert sorted(judged) == sorted(set(judged)) == sorted(model.manifest.dataset["judged_on"])
+
+
+def test_the_model_that_is_shipped_knows_every_run_and_what_acts_on_it_counts_as_it_does(
+    model: Artefact, recorded: list[Series]
+) -> None:
+    assert set(model.manifest.dataset["trained_on"]) == {series.run for series in recorded}
+    for path in (Path("ml/remediation/policy.yaml"), Path("ml/trial/policy.yaml")):
+        policy = policy_of(path)
+        assert (policy.persistence.k, policy.persistence.n) == model.manifest.persistence
+        assert policy.lowest_threshold <= model.manifest.threshold

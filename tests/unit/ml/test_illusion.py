@@ -3,7 +3,7 @@
 import pytest
 
 from ml.datasets.recording import Series, load
-from ml.evaluation.study import illusion
+from ml.evaluation.illusion import illusion
 from ml.training.__main__ import RECORDED
 
 
