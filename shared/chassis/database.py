@@ -39,6 +39,9 @@ SQLITE_BUSY_SECONDS = 5.0
 
 _CLOSE_SECONDS = 2.0
 
+_LARGEST_IDLE_LOG_BYTES = 8 * 2**20
+"""SQLite's write-ahead log is cut to this once all of it is in the database: it stays as long as it ever was, else."""
+
 spared: ContextVar[bool] = ContextVar("spared", default=False)
 """Whether the statements under way are those of a health check, which faults on purpose leave alone."""
 
@@ -92,7 +95,12 @@ class Database:
         self._damage = ""
         self.statements = self.commits = 0  # since the start
         if self.is_sqlite:
-            lasting = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON")
+            lasting = (
+                "journal_mode=WAL",
+                f"journal_size_limit={_LARGEST_IDLE_LOG_BYTES}",
+                f"synchronous={synchronous}",
+                "foreign_keys=ON",
+            )
             # IMMEDIATE: a transaction that reads first cannot become a writer in WAL mode once another has written
             self._writer = self._sqlite(1, busy_seconds, lasting, begin="IMMEDIATE")
             self._reader = self._sqlite(readers, busy_seconds, (*lasting, "query_only=ON"), begin=None)

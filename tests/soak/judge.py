@@ -14,7 +14,9 @@ from tests.soak.slope import Life, slope
 BOUNDS = Path(__file__).with_name("bounds.yaml")
 SHORT_WINDOW_SECONDS = 225.0
 """What is judged of a soak of five minutes."""
-_SHORTEST_LIFE_SECONDS = 45.0
+_LEAST_SEEN = 0.15
+"""Of the judged time, and of the samples in it: what was seen less tells nothing of the whole."""
+
 _HOUR = 3600.0
 
 
@@ -89,12 +91,12 @@ class Window:
         kept = []
         for life in lives.values():
             begins = max(self.start, min(point.at for point in life)) + self.warm_up
-            counted = [
-                (point.at, point.value)
-                for point in life
-                if begins <= point.at <= self.end and self.calm(point.at, point.at)
-            ]
-            if counted and counted[-1][0] - counted[0][0] >= _SHORTEST_LIFE_SECONDS:
+            sampled = [(point.at, point.value) for point in life if begins <= point.at <= self.end]
+            counted = [point for point in sampled if self.calm(point[0], point[0])]
+            if (
+                len(counted) > _LEAST_SEEN * len(sampled)
+                and counted[-1][0] - counted[0][0] >= _LEAST_SEEN * self.judged_seconds
+            ):
                 kept.append(counted)
         return kept
 

@@ -96,7 +96,7 @@ def markdown(soak: Soak, findings: Sequence[Finding], why: Sequence[str]) -> str
         f"The databases hold every order for ever: {soak.grown('databases'):.1f} MB in the window,"
         f" {soak.stored_kilobytes:.2f} KB an order. Nothing deletes orders; the archive that an operator keeps bounds"
         " them (docs/operations.md, Data retention). Traces"
-        f" ({soak.grown('traces'):+.1f} MB) end at 200 MB or 24 h, logs at three files of {soak.log_limit / 3:g} MB a"
+        f" ({soak.grown('traces'):+.1f} MB) end at 200 MB or 24 h, logs at three files of {soak.log_limit / 3:.1f} MB a"
         " program, streams hold what waits, for a week at most."
     )
     page.table(["", "figure", "bound", ""], [bar.row() for bar in bars(soak)])

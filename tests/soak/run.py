@@ -189,7 +189,7 @@ def _stock(stack: LocalStack) -> None:
 
 
 def _logs(found: Soak, stack: LocalStack) -> None:
-    found.log_limit = stack.settings.log_max_mb * 3.0
+    found.log_limit = stack.settings.log_max_mb * 3 * 2**20 / 1e6  # the supervisor's megabyte is a mebibyte
     for file in stack.state.logs.iterdir():
         program = file.name.partition(".log")[0]
         found.logs[program] = found.logs.get(program, 0.0) + file.stat().st_size / 1e6

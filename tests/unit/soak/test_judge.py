@@ -94,6 +94,14 @@ def test_time_in_which_others_had_the_machine_counts_for_what_does_not_follow_ho
     assert verdict(rising, "memory", shared) is Verdict.GROWS
 
 
+def test_an_hour_on_a_machine_that_others_had_is_no_verdict_on_what_follows_how_busy_it_is() -> None:
+    climbing = [Point(float(at), 200.0 + at / 30) for at in range(0, 3601, 5)]
+    mostly = [(at + 30.0, at + 900.0) for at in range(300, 3600, 900)]
+    shared = Window(0.0, 3600.0, 300.0, shared=mostly)
+    assert verdict(climbing, "descriptors", AN_HOUR) is Verdict.GROWS
+    assert verdict(climbing, "descriptors", shared) is Verdict.TOO_LITTLE
+
+
 def test_missing_samples_change_nothing_and_too_few_are_no_verdict() -> None:
     chance = Random(4)
     holes = [point for point in sampled(300, a_minute=1.0) if chance.random() < 0.5]
