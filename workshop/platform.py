@@ -52,7 +52,9 @@ class Platform:
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
         self.directory = stack.state.path / "workshop"
-        self._client = httpx.Client(trust_env=False, timeout=_ADMIN_SECONDS)
+        self._client = httpx.Client(
+            trust_env=False, timeout=_ADMIN_SECONDS, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def environment(self) -> dict[str, str]:
         """For commands of the tree that are to find this stack."""

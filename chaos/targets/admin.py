@@ -17,7 +17,8 @@ class Admin:
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
-        self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
+        # asked now and then, for as long as a target lives, which nobody closes: no connection is kept
+        self._client = httpx.Client(timeout=_SECONDS, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def ask(self, replica: Replica, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of an answer. Raises `TargetError` unless it is a success."""
