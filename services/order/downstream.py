@@ -37,6 +37,7 @@ class UpstreamUnavailable(Exception):
     def __init__(self, service: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(f"{service} answered {status}")
         self.service, self.status, self.retry_after = service, status, retry_after
+        self.gave_up = status == 504  # the time that it was given was over
 
 
 class UpstreamRefused(Exception):

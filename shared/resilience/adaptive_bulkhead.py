@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.resilience.bulkhead import Bulkhead
 from shared.resilience.clock import SYSTEM_CLOCK, Clock
-from shared.resilience.errors import ResilienceError
+from shared.resilience.errors import DeadlineExceeded, ResilienceError
 from shared.resilience.events import EventBus, LimitChanged
 from shared.resilience.gradient import Gradient
 from shared.resilience.invocation import Invocation, Step
@@ -51,7 +51,7 @@ class AdaptiveBulkhead(Bulkhead):
         try:
             result = await inner(invocation)
         except self._drops as error:
-            if not isinstance(error, ResilienceError) or error.attempted:
+            if _says_something(error):
                 self._learn(start, active, dropped=True)
             raise
         else:
@@ -69,3 +69,10 @@ class AdaptiveBulkhead(Bulkhead):
         before, self._limit = self._limit, self.gradient.limit
         gradient = self.gradient
         self.events.publish(LimitChanged(self.name, now, before, self._limit, gradient.present, gradient.usual))
+
+
+def _says_something(error: BaseException) -> bool:
+    """Whether `error` tells how busy the dependency is: it was asked, and was given its time."""
+    if isinstance(error, DeadlineExceeded) and error.impatient:
+        return False
+    return not isinstance(error, ResilienceError) or error.attempted

@@ -78,12 +78,15 @@ class DeadlineExceeded(ResilienceError, TimeoutError):
     """The time that remained to the caller is over.
 
     attempted: False when the call was refused before it was sent, True when it was cut short
+    impatient: cut short after less than half of the time that an attempt may take, which says something about the
+        caller, and nothing about the dependency
     """
 
-    def __init__(self, name: str, *, attempted: bool) -> None:
+    def __init__(self, name: str, *, attempted: bool, impatient: bool = False) -> None:
         super().__init__(f"{name!r}: the deadline passed {'during' if attempted else 'before'} the attempt")
         self.name = name
         self.attempted = attempted
+        self.impatient = impatient
 
 
 class AttemptTimeout(ResilienceError, TimeoutError):

@@ -46,6 +46,7 @@ class FailedResponse(httpx.HTTPStatusError):
     def __init__(self, response: httpx.Response, request: httpx.Request, retry_after: float | None) -> None:
         super().__init__(f"{request.url.host} answered {response.status_code}", request=request, response=response)
         self.retry_after = retry_after
+        self.gave_up = response.status_code == 504  # the time that it was given was over
 
 
 def is_failure(response: httpx.Response) -> bool:

@@ -69,7 +69,8 @@ class Timeout:
     def run(self, inner: Step, invocation: Invocation) -> Awaitable[Any]:
         """Make the attempt, for as long as somebody waits for it.
 
-        AttemptTimeout: it took longer than `duration`. DeadlineExceeded: the caller's time was shorter, and is over.
+        AttemptTimeout: it took longer than `duration`. DeadlineExceeded: the caller's time was shorter, and is over;
+        also when the dependency noticed that first, and its error says so (`gave_up`).
         """
         if self.duration is None and invocation.deadline == NEVER:
             return inner(invocation)
@@ -98,6 +99,7 @@ class Timeout:
                 raise self._timed_out_after(until - now, by_deadline) from error
             if isinstance(error, Exception):
                 self._failed += 1
+                self._blame_the_impatient(error, until - now, by_deadline)
             raise
         else:
             if expiry.expired:
@@ -118,7 +120,17 @@ class Timeout:
     def _timed_out_after(self, limit: float, by_deadline: bool) -> Exception:
         self._timed_out += 1
         self.events.publish(AttemptTimedOut(self.name, self._now(), limit, by_deadline))
-        return DeadlineExceeded(self.name, attempted=True) if by_deadline else AttemptTimeout(self.name, limit)
+        if not by_deadline:
+            return AttemptTimeout(self.name, limit)
+        return DeadlineExceeded(self.name, attempted=True, impatient=self._is_impatient(limit))
+
+    def _blame_the_impatient(self, error: Exception, limit: float, by_deadline: bool) -> None:
+        if by_deadline and self._is_impatient(limit) and getattr(error, "gave_up", False):
+            raise DeadlineExceeded(self.name, attempted=True, impatient=True) from error
+
+    def _is_impatient(self, limit: float) -> bool:
+        """Whether a caller who gives an attempt `limit` seconds may not blame the dependency for having no answer."""
+        return self.duration is not None and limit < self.duration / 2
 
     def snapshot(self) -> TimeoutSnapshot:
         """The counts so far."""

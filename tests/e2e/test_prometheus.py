@@ -208,6 +208,26 @@ def test_an_objective_that_is_broken_calls_the_webhook(stack: LocalStack) -> Non
     until(called, 90)
 
 
+def test_customers_in_too_much_of_a_hurry_open_no_breaker_for_the_others(stack: LocalStack) -> None:
+    def troubles() -> float:
+        kinds = ("failed", "not_permitted")
+        calls = [each for each in samples(stack.url("order-1")) if each.labels.get("kind") in kinds]
+        return sum(
+            each.value
+            for each in calls
+            if each.name.startswith("resilience4j_circuitbreaker")
+            and each.name.endswith(("seconds_count", "calls_total"))
+        )
+
+    until(lambda: order(stack) == 201)
+    before = troubles()
+    answers = {order(stack, **{"x-deadline-ms": str(given)}) for given in range(1, 41) for _ in range(3)}
+    assert 504 in answers
+    assert answers <= {201, 202, 504}
+    assert order(stack) == 201
+    assert troubles() == before
+
+
 @pytest.mark.parametrize("name", ["order-1", "payment-1", "payment-v2-1", "inventory-1", "control-room-1"])
 def test_hostile_traffic_adds_no_series_after_its_first_wave_and_no_word_of_a_caller_is_a_label(
     stack: LocalStack, name: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from shared.resilience.circuit_breaker.windows import CountWindow, TimeWindow
-from shared.resilience.errors import ResilienceError
+from shared.resilience.errors import DeadlineExceeded, ResilienceError
 from shared.resilience.events import RateExceeded
 from shared.resilience.settings import CircuitBreakerConfig
 
@@ -61,6 +61,9 @@ def ignores(config: CircuitBreakerConfig, error: Exception) -> bool:
     """Whether `error` says nothing about the dependency."""
     # A call that an inner layer refused never reached the dependency.
     if isinstance(error, ResilienceError) and not error.attempted:
+        return True
+    # Or any caller could open the breaker for all the others, by deadlines that nobody can keep.
+    if isinstance(error, DeadlineExceeded) and error.impatient:
         return True
     return isinstance(error, config.ignore_exceptions)
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import gzip
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -207,6 +207,23 @@ async def test_the_callers_deadline_ends_the_attempt(inner: Any) -> None:
     async with Server(Reply(hold="headers")) as server, guarded(inner, server) as (client, _):
         with deadline(0.05), pytest.raises(DeadlineExceeded):
             await client.get("/")
+
+
+@pytest.mark.parametrize(("given", "state"), [(4, State.CLOSED), (6, State.OPEN)])
+async def test_a_504_to_a_caller_who_gave_little_time_opens_no_breaker_for_the_others(
+    inner: Any, given: float, state: State
+) -> None:
+    breaker = CircuitBreakerConfig(sliding_window_size=2, minimum_number_of_calls=2)
+    async with (
+        Server(Reply(504)) as server,
+        guarded(inner, server, timeout=10, circuit_breaker=breaker) as (client, pipeline),
+    ):
+        for _ in range(2):
+            with deadline(given), suppress(DeadlineExceeded):
+                await client.get("/")
+        assert len(server.asked) == 2
+    assert pipeline.circuit_breaker is not None
+    assert pipeline.circuit_breaker.state is state
 
 
 async def test_a_short_body_that_breaks_off_is_a_failed_attempt(inner: Any) -> None:

@@ -12,6 +12,7 @@ from shared.resilience import (
     BulkheadConfig,
     DeadlineExceeded,
     Pipeline,
+    deadline,
 )
 from shared.resilience.events import LimitChanged
 from shared.resilience.gradient import Gradient
@@ -218,6 +219,15 @@ async def test_what_was_never_sent_is_no_drop(clock: FakeClock) -> None:
     with pytest.raises(DeadlineExceeded):
         await pipeline.call(Dependency(clock, DeadlineExceeded("other", attempted=True)))
     assert limit_of(pipeline) == 10
+
+
+async def test_a_caller_who_gave_little_time_lowers_no_limit_for_the_others(clock: FakeClock) -> None:
+    pipeline = Pipeline("stock", bulkhead=config(window_calls=1, smoothing=1), timeout=1, clock=clock)
+    clock.tick(2)
+    for given, limit in [(0.4, 20), (0.6, 10)]:
+        with deadline(given, clock=clock), pytest.raises(DeadlineExceeded):
+            await clock.run(pipeline.call(Dependency(clock, Slow(5))))
+        assert limit_of(pipeline) == limit
 
 
 async def test_other_settings_keep_what_was_learnt_within_the_new_limits(clock: FakeClock) -> None:

@@ -1,14 +1,17 @@
 """Deadlines and attempt timeouts: nothing outlives whoever waits for it."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from shared.resilience import (
     AttemptTimeout,
+    CircuitBreakerConfig,
     DeadlineExceeded,
     Pipeline,
     RetryConfig,
+    State,
     deadline,
     format_deadline,
     parse_deadline,
@@ -245,3 +248,36 @@ def test_a_pipeline_outlives_an_event_loop_with_its_timers() -> None:
         asyncio.run(abandoned())
     with pytest.raises(AttemptTimeout):
         asyncio.run(pipeline.call(hang))
+
+
+class GaveUp(Exception):
+    """What a dependency says whose time was over before the caller's clock said so."""
+
+    gave_up = True
+
+
+BREAKER = CircuitBreakerConfig(sliding_window_size=4, minimum_number_of_calls=4)
+
+
+async def state_after_four_calls(clock: FakeClock, answer: object, *, longest: float | None, given: float) -> State:
+    pipeline = Pipeline("stock", timeout=longest, circuit_breaker=BREAKER, clock=clock)
+    for _ in range(4):
+        with deadline(given, clock=clock), suppress(DeadlineExceeded, GaveUp):
+            await clock.run(pipeline.call(Dependency(clock, answer)))
+    assert pipeline.circuit_breaker is not None
+    return pipeline.circuit_breaker.state
+
+
+@pytest.mark.parametrize("answer", [Slow(10), GaveUp()])
+async def test_callers_who_give_less_than_half_an_attempts_time_open_no_breaker_for_the_others(
+    clock: FakeClock, answer: object
+) -> None:
+    assert await state_after_four_calls(clock, answer, longest=0.5, given=0.2) is State.CLOSED
+
+
+@pytest.mark.parametrize("answer", [Slow(10), GaveUp()])
+@pytest.mark.parametrize(("longest", "given"), [(0.5, 0.3), (None, 0.2)])
+async def test_a_dependency_that_had_its_time_opens_the_breaker_whoever_gave_it(
+    clock: FakeClock, answer: object, longest: float | None, given: float
+) -> None:
+    assert await state_after_four_calls(clock, answer, longest=longest, given=given) is State.OPEN
