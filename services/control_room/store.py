@@ -14,8 +14,9 @@ from services.control_room.arrivals import Arrival, Process
 from services.control_room.tables import operations, processes, spans, traces
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
+from shared.chassis.padding import padded
 
-_PRUNED_AT_ONCE = 500
+_ASKED_AT_ONCE = _PRUNED_AT_ONCE = 512
 _HOUR_MS = 3_600_000
 
 
@@ -82,9 +83,13 @@ class TraceStore:
         """Which of these traces are there. Raises `DatabaseUnavailable`."""
         if not trace_ids:
             return set()
+        found: set[str] = set()
         async with self._database.read() as connection:
-            found = await connection.execute(sa.select(traces.c.id).where(traces.c.id.in_(trace_ids)))
-            return set(found.scalars())
+            for first in range(0, len(trace_ids), _ASKED_AT_ONCE):
+                asked = padded(trace_ids[first : first + _ASKED_AT_ONCE])
+                answer = await connection.execute(sa.select(traces.c.id).where(traces.c.id.in_(asked)))
+                found.update(answer.scalars())
+        return found
 
     async def prune(self) -> int:
         """Forget the oldest traces until the rest is allowed; returns how many spans went. Raises
@@ -113,8 +118,9 @@ class TraceStore:
             size -= row.bytes
         if not doomed:
             return 0
-        connection.execute(sa.delete(spans).where(spans.c.trace_id.in_(doomed)))
-        connection.execute(sa.delete(traces).where(traces.c.id.in_(doomed)))
+        listed = padded(doomed)
+        connection.execute(sa.delete(spans).where(spans.c.trace_id.in_(listed)))
+        connection.execute(sa.delete(traces).where(traces.c.id.in_(listed)))
         for table in (processes, operations):
             connection.execute(sa.delete(table).where(table.c.seen_ms < oldest_allowed))
         return removed

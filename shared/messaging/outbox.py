@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.chassis.clock import Clock, SystemClock, milliseconds
 from shared.chassis.database import Database, DatabaseUnavailable
 from shared.chassis.inserts import insert_unless
+from shared.chassis.padding import padded
 from shared.chassis.prepared import Prepared
 from shared.messaging import tracing, wire
 from shared.messaging.broker import Broker
@@ -204,7 +205,7 @@ class Outbox:
     async def _settle(self, connection: AsyncConnection, batch: _Batch, *, stopping: bool) -> None:
         table = self._table
         if batch.sent:
-            await connection.execute(delete(table).where(table.c.id.in_(batch.sent)))
+            await connection.execute(delete(table).where(table.c.id.in_(padded(batch.sent))))
         if unsent := batch.unsent:
             now, at_once = milliseconds(self._clock), stopping or not self._broker.connected
             waits = [0.0 if at_once else min(_FIRST_WAIT * 2 ** min(row.attempts, 16), _MAX_WAIT) for row in unsent]

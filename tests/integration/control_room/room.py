@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from services.control_room.app import create_app
 from services.control_room.intake import Intake
 from services.control_room.settings import ControlRoomSettings
+from services.control_room.store import Retention, TraceStore
+from shared.chassis.database import Database
 from tests.fixtures.waiting import until
 
 TOKEN = "order-token-of-a-test"
@@ -39,6 +41,8 @@ class Room:
     def __init__(self, app: FastAPI, http: httpx.AsyncClient, time: Time) -> None:
         self.app, self.http, self.time = app, http, time
         self.intake: Intake = app.state.intake
+        self.database: Database = app.state.chassis.database
+        self.store = TraceStore(self.database, time, Retention(hours=1, spans=1_000_000, bytes=1_000_000_000))
 
     async def send(self, body: bytes, **headers: str) -> httpx.Response:
         sent = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}

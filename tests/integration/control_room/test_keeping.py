@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from shared.chassis.database import DatabaseUnavailable
 from tests.integration.control_room.room import Room, control_room, new_trace, request, span
@@ -116,6 +117,33 @@ async def test_traces_over_the_size_go_the_oldest_first(tmp_path: Path) -> None:
         assert kept == sorted(kept)
         assert 2 <= sum(kept) < 6
         assert await room.metric("trace_store_bytes") <= 10_000
+
+
+async def test_however_many_traces_are_asked_for_and_forgotten_at_a_time_statements_stay_few(tmp_path: Path) -> None:
+    statements: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.add(statement)
+
+    async with control_room(tmp_path) as room:
+        for engine in room.database.sync_engines:
+            sa.event.listen(engine, "before_cursor_execute", note)
+        for count in range(1, 41):
+            ids = [new_trace(OUTSIDE) for _ in range(count)]
+            await room.keep(*(span(trace_id) for trace_id in ids))
+            assert await room.store.stored(ids) == set(ids)
+            room.time.seconds += 4_000
+            await room.store.prune()
+            assert await room.store.stored(ids) == set()
+    assert sum("WHERE traces.id IN" in text for text in statements) <= 2 * 7  # 1, 2, 4, ... 64: looked for and deleted
+    assert sum("WHERE spans.trace_id IN" in text for text in statements) <= 7
+
+
+async def test_more_traces_than_one_statement_takes_are_looked_for(tmp_path: Path) -> None:
+    ids = [new_trace(IN_SHARE) for _ in range(1_300)]
+    async with control_room(tmp_path, **STRICT) as room:
+        await room.keep(*(span(trace_id) for trace_id in ids))
+        assert await room.store.stored([*ids, new_trace()]) == set(ids)
 
 
 async def test_traces_that_are_too_old_go_with_the_services_that_only_they_named(tmp_path: Path) -> None:

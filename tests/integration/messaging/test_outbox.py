@@ -91,6 +91,29 @@ async def stored(broker: Broker) -> list[str]:
     return [(await jetstream.get_msg(PAYMENTS, seq=sequence)).headers["Nats-Msg-Id"] for sequence in sequences]
 
 
+async def test_however_many_messages_go_at_a_time_the_statements_stay_few(
+    database: Database, table: Table, counting: Counting, run: Run
+) -> None:
+    statements: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.add(statement)
+
+    for engine in database.sync_engines:
+        event.listen(engine, "before_cursor_execute", note)
+    outbox = Outbox(database, table, counting)
+    run(outbox.run())
+
+    async def gone() -> bool:
+        return not await rows(database, table)
+
+    for count in range(1, 21):
+        await write(database, outbox, *(f"m-{count}-{number}" for number in range(count)))
+        outbox.notify()
+        await eventually(gone)
+    assert 1 < sum(text.startswith("DELETE") for text in statements) <= 7  # 50 at most: 1, 2, 4, ... 64
+
+
 async def test_a_committed_message_is_sent_and_its_row_deleted(
     database: Database, table: Table, counting: Counting, run: Run
 ) -> None:
