@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, union_all, update
+from sqlalchemy import Connection, bindparam, func, select, union_all, update
 
 from services.order import tables
 from services.order.states import FINAL, NEXT, IllegalTransition, State
+from shared.chassis.chained import Chained
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.inserts import insert_unless
@@ -37,16 +38,18 @@ _DUE = (
     .order_by("due_at")
     .limit(bindparam("limit"))
 )
-_BEGIN = Prepared(insert_unless(tables.orders, "idempotency_key"))
+_BEGIN = Chained(insert_unless(tables.orders, "idempotency_key"), tables.steps)
 _UNFINISHED = (
     select(_all.state, func.count(), func.min(_all.created_at))
     .where(_all.state.in_(sorted(set(State) - FINAL)))
     .group_by(_all.state)
 )
-_CHANGE = Prepared(
-    update(tables.orders).where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
+_FENCED = (
+    update(tables.orders)
+    .where(_all.id == bindparam("order_id"), _all.version == bindparam("known_version"))
+    .returning(_all.id)
 )
-_ADD_STEP = Prepared(insert(tables.steps))
+_CHANGE, _ADVANCE = Prepared(_FENCED), Chained(_FENCED, tables.steps)
 _STEPS = select(tables.steps).where(tables.steps.c.order_id == bindparam("order_id")).order_by(tables.steps.c.seq)
 
 
@@ -161,13 +164,7 @@ class Orders:
         }
         step = _step(values["id"], 1, State.RESERVING, now, "order accepted, stock to be held")
 
-        def begin(connection: Connection) -> bool:
-            if _BEGIN.run(connection, values).one_or_none() is None:
-                return False
-            _ADD_STEP.run(connection, step)
-            return True
-
-        if not await self._database.transact(begin):
+        if await self._database.once(lambda connection: _BEGIN.run(connection, values, step)) is None:
             return None
         return Order(**{**values, "charge_begun": False})
 
@@ -197,13 +194,15 @@ class Orders:
         step = _step(order.id, order.version + 1, state, now, detail)
 
         def write_down(connection: Connection) -> None:
-            _change(connection, order, changes)
-            _ADD_STEP.run(connection, step)
+            if _ADVANCE.run(connection, {**changes, **_fence(order)}, step) is None:
+                raise Superseded(order.id)
             if message is not None:
                 self._outbox.add(connection, message.subject, message.body, message_id=message.message_id)
 
-        await self._database.transact(write_down)
-        if message is not None:
+        if message is None:
+            await self._database.once(write_down)
+        else:
+            await self._database.transact(write_down)
             self._outbox.notify()
         if state in FINAL:
             self._ended(state)
@@ -213,7 +212,7 @@ class Orders:
         """Take the order over from whoever worked on it. Raises `Superseded` when it has moved on."""
         now = milliseconds(self._clock)
         changes = {"version": order.version + 1, "due_at": now + self._lease_ms}
-        await self._database.transact(lambda connection: _change(connection, order, changes))
+        await self._database.once(lambda connection: _change(connection, order, changes))
         self._resumed(order.state)
         return _changed(order, changes)
 
@@ -221,7 +220,7 @@ class Orders:
         """Leave the order where it is and let recovery look at it after `wait_ms`. Raises `Superseded`."""
         now = milliseconds(self._clock)
         changes = {"version": order.version + 1, "due_at": now + _bounded(wait_ms), "tries": order.tries + 1}
-        await self._database.transact(lambda connection: _change(connection, order, changes))
+        await self._database.once(lambda connection: _change(connection, order, changes))
         return _changed(order, changes)
 
     async def get(self, order_id: str) -> Order | None:
@@ -282,9 +281,12 @@ def _farthest(now: int) -> int:
 
 
 def _change(connection: Connection, order: Order, changes: Mapping[str, Any]) -> None:
-    fence = {"order_id": order.id, "known_version": order.version}
-    if _CHANGE.run(connection, {**changes, **fence}).rowcount != 1:
+    if _CHANGE.run(connection, {**changes, **_fence(order)}).one_or_none() is None:
         raise Superseded(order.id)
+
+
+def _fence(order: Order) -> dict[str, Any]:
+    return {"order_id": order.id, "known_version": order.version}
 
 
 def _step(order_id: str, seq: int, state: State, at: int, detail: str) -> dict[str, Any]:

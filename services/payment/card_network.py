@@ -124,7 +124,7 @@ class SimulatedCardNetwork:
 
     async def _remember(self, payment_key: str, values: dict[str, Any]) -> NetworkRecord:
         new = self._row(payment_key, values)
-        row, _ = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
+        row, _ = await self._database.once(lambda connection: _ROWS.insert_or_find(connection, new))
         return _record(row)
 
     async def _give_back(self, payment_key: str) -> NetworkRecord:

@@ -6,6 +6,7 @@ entry, and to record a second capture or refund of one transaction.
 """
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, insert, select
 
@@ -32,6 +33,13 @@ _DEBIT_CREDIT = {
     Kind.REFUND: (Account.SALES, Account.CARD_NETWORK),
 }
 
+OF_A_PAYMENT = {
+    "transaction_id": "transaction_id",
+    "amount": "amount",
+    "currency": "currency",
+    "recorded_at": "updated_at",
+}
+"""Columns of an entry, and those of the payment that they are taken from."""
 
 _APPEND = Prepared(insert(ledger))
 _ENTRIES = Prepared(
@@ -41,17 +49,14 @@ _ENTRIES = Prepared(
 
 def record(connection: Connection, kind: Kind, *, transaction_id: str, amount: int, currency: str, now: int) -> None:
     """Append one entry, in the caller's transaction: it stands or falls with the change of state that it belongs to."""
+    entry = {"transaction_id": transaction_id, "amount": amount, "currency": currency, "recorded_at": now}
+    _APPEND.run(connection, accounts(kind) | entry)
+
+
+def accounts(kind: Kind) -> dict[str, Any]:
+    """What an entry says beside what it has of the payment (`OF_A_PAYMENT`)."""
     debit, credit = _DEBIT_CREDIT[kind]
-    entry = {
-        "transaction_id": transaction_id,
-        "kind": kind,
-        "debit_account": debit,
-        "credit_account": credit,
-        "amount": amount,
-        "currency": currency,
-        "recorded_at": now,
-    }
-    _APPEND.run(connection, entry)
+    return {"kind": kind, "debit_account": debit, "credit_account": credit}
 
 
 def entries(connection: Connection, transaction_id: str) -> list[Found]:

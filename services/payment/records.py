@@ -11,13 +11,16 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from services.payment import ledger
 from services.payment.card_network import NetworkRecord, NetworkState
 from services.payment.cards import Card
 from services.payment.ledger import Kind
 from services.payment.storage import KeyedRows
+from services.payment.tables import ledger as ledger_entries
 from services.payment.tables import payments
+from shared.chassis.chained import Chained
 from shared.chassis.clock import Clock, milliseconds
 from shared.chassis.database import Database
 from shared.chassis.ids import new_id
@@ -77,13 +80,14 @@ _SETTLED = {
 }
 
 
-def _leaving(*states: State) -> Prepared:
+def _leaving(*states: State) -> ReturningUpdate[Any]:
     expected = or_(*(payments.c.state == state for state in states))
-    return Prepared(update(payments).where(payments.c.payment_key == bindparam("key"), expected).returning(payments))
+    return update(payments).where(payments.c.payment_key == bindparam("key"), expected).returning(payments)
 
 
-_SETTLE, _SETTLE_REFUND = _leaving(State.PROCESSING), _leaving(State.REFUNDING)
-_BEGIN_REFUND = _leaving(State.PROCESSING, State.CAPTURED)
+_SETTLE, _SETTLE_REFUND = Prepared(_leaving(State.PROCESSING)), Prepared(_leaving(State.REFUNDING))
+_CAPTURE = Chained(_leaving(State.PROCESSING), ledger_entries, taken=ledger.OF_A_PAYMENT)
+_BEGIN_REFUND = Prepared(_leaving(State.PROCESSING, State.CAPTURED))
 _ROWS = KeyedRows(payments)
 _BY_KEY = Prepared(select(payments).where(payments.c.payment_key == bindparam("value")))
 _BY_TRANSACTION = Prepared(select(payments).where(payments.c.transaction_id == bindparam("value")))
@@ -105,7 +109,7 @@ class PaymentRecords:
             customer=charge.customer,
             card_last4=charge.card.last4,
         )
-        row, new_key = await self._database.transact(lambda connection: _ROWS.insert_or_find(connection, new))
+        row, new_key = await self._database.once(lambda connection: _ROWS.insert_or_find(connection, new))
         return _payment(row), new_key
 
     async def settle(self, payment_key: str, answer: NetworkRecord) -> tuple[Payment, bool]:
@@ -120,15 +124,20 @@ class PaymentRecords:
             "network_reference": answer.reference,
         }
 
+        changes = self._changes(payment_key, values)
+        captured = values["state"] is State.CAPTURED
+
         def settle(connection: Connection) -> tuple[Payment, bool]:
-            row = self._move(connection, _SETTLE, payment_key, values)
+            row = (
+                _CAPTURE.run(connection, changes, ledger.accounts(Kind.CAPTURE))
+                if captured
+                else _SETTLE.run(connection, changes).one_or_none()
+            )
             if row is None:
                 return _payment(_ROWS.find(connection, payment_key)), False
-            if row.state == State.CAPTURED:
-                _enter(connection, Kind.CAPTURE, row)
             return _payment(row), True
 
-        return await self._database.transact(settle)
+        return await self._database.once(settle)
 
     async def begin_refund(self, payment_key: str, reason: str) -> Payment:
         """Turn the payment to REFUNDING, making it when there is none; one that cannot be refunded stays as it is."""
@@ -200,9 +209,16 @@ class PaymentRecords:
             **values,
         }
 
+    def _changes(self, payment_key: str, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **values,
+            "key": payment_key,
+            "processed_by": self._version,
+            "updated_at": milliseconds(self._clock),
+        }
+
     def _move(self, connection: Connection, change: Prepared, payment_key: str, values: dict[str, Any]) -> Found | None:
-        stamp = {"key": payment_key, "processed_by": self._version, "updated_at": milliseconds(self._clock)}
-        return change.run(connection, {**values, **stamp}).one_or_none()
+        return change.run(connection, self._changes(payment_key, values)).one_or_none()
 
 
 def _enter(connection: Connection, kind: Kind, row: Found) -> None:

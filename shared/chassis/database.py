@@ -64,8 +64,8 @@ class Database:
 
     `read()` and `write()` yield a connection: a write block is one transaction, committed at its end and rolled back on
     any exception (cancellation included); a read block sees committed data, takes no lock and cannot write.
-    `transact()` and `query()` are such blocks whose body is a plain function: on SQLite they cost a third, so they are
-    for busy paths.
+    `transact()`, `once()` and `query()` are such blocks whose body is a plain function: on SQLite they cost a third, so
+    they are for busy paths.
 
     All raise `DatabaseUnavailable` when there is no connection to be had in time, when the database is away, full or
     locked for too long, and when it has given up the transaction (deadlock): the same block may succeed later. What
@@ -110,6 +110,8 @@ class Database:
             self._writer = self._postgres(writers)
             read_only = {"default_transaction_read_only": "on"}
             self._reader = self._postgres(readers, isolation_level="AUTOCOMMIT", server_settings=read_only)
+        # the same connections, no transaction around the statements
+        self._at_once = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._writer.sync_engine, "commit", self._count_commit)
         for engine in (self._writer, self._reader):
             trace_statements(engine.sync_engine, self.url.get_backend_name())
@@ -173,6 +175,19 @@ class Database:
             return await self._in_one_hop(self._writer, body)
         async with self._connected(self._writer) as connection, connection.begin():
             return await connection.run_sync(body)
+
+    async def once(self, body: Callable[[Connection], T]) -> T:
+        """As `transact`, for a body with one statement that changes anything. Raises `DatabaseUnavailable`.
+
+        On Postgres each statement is a transaction of its own: one round trip, where beginning and committing are two
+        more. Whoever is cancelled meanwhile does not know whether it was committed, as while waiting for a commit.
+        """
+        if self.is_sqlite:
+            return await self.transact(body)
+        async with self._connected(self._at_once) as connection:
+            result = await connection.run_sync(body)
+        self.commits += 1
+        return result
 
     async def query(self, body: Callable[[Connection], T]) -> T:
         """As `transact`, with a connection for reading. Raises `DatabaseUnavailable`, see the class."""

@@ -48,6 +48,14 @@ class FusedDatabase(Database):
         self.fuse.point()
         return result
 
+    async def once(self, body: Callable[[Connection], T]) -> T:
+        if self.is_sqlite:
+            return await super().once(body)  # which is `transact`
+        self.fuse.point()  # a statement is its own commit: there is only before and after
+        result = await super().once(body)
+        self.fuse.point()
+        return result
+
 
 class Inventory:
     """Stock of one price list; holds by order."""

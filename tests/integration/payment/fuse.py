@@ -84,3 +84,12 @@ class FusedDatabase(Database):
         result = await super().transact(stepping)
         self.fuse.step()
         return result
+
+    async def once(self, body: Callable[[Connection], T]) -> T:
+        if self.is_sqlite:
+            return await super().once(body)  # which is `transact`
+        self.fuse.step()
+        self.fuse.step()  # a statement is its own commit: before the commit nothing has happened, as before it
+        result = await super().once(body)
+        self.fuse.step()
+        return result
