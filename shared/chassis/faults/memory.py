@@ -1,6 +1,7 @@
 """A leak: memory that is taken, written to and not given back before the end.
 
-Where the process has a limit a leak ends as real ones do: it leaves nothing, and takes what others give back.
+Where the process has a limit a leak ends as real ones do: it leaves nothing, neither pages nor what the process has
+free in its heap, and takes what others give back. Then requests fail for want of memory.
 """
 
 import mmap
@@ -15,6 +16,8 @@ from shared.chassis.faults.requests import MOST_MEMORY_MB, MemoryFault
 _MEGABYTE = 1024 * 1024
 _SMALLEST = 64 * 1024
 _ONES = b"\1" * _MEGABYTE
+_BLOCKS = (32_768, 4_096, 448)
+"""Sizes of what is taken of the heap: its large free pieces, its small ones, and Python's own for small objects."""
 _BREATH_SECONDS = 0.05
 
 log = structlog.get_logger()
@@ -39,13 +42,16 @@ class MemoryFaults(Kind[MemoryFault]):
 
 def _leak(fault: Active[MemoryFault]) -> None:
     leaked: list[mmap.mmap] = []
+    heap: list[bytearray] = []
     left, starved = fault.request.max_mb * _MEGABYTE, False
     try:
         while True:
             try:
-                if fault.wait(1 / fault.request.mb_per_second):
+                if not fault.runs or fault.wait(1 / fault.request.mb_per_second):
                     return
                 taken = _take(leaked, min(_MEGABYTE, left))
+                if taken < _SMALLEST:
+                    taken += _take_heap(heap, min(_MEGABYTE, left) - taken)
                 left -= taken
                 if taken:
                     fault.strike()
@@ -55,6 +61,7 @@ def _leak(fault: Active[MemoryFault]) -> None:
             except MemoryError:  # even waiting needs some, and a leak does not end because of that
                 time.sleep(_BREATH_SECONDS)
     finally:
+        heap.clear()
         for piece in leaked:
             piece.close()
 
@@ -69,6 +76,19 @@ def _take(leaked: list[mmap.mmap], wanted: int) -> int:
             size //= 2
         else:
             taken += size
+    return taken
+
+
+def _take_heap(kept: list[bytearray], wanted: int) -> int:
+    """Take so many bytes of what the heap has free; returns how many there were."""
+    taken = 0
+    for size in _BLOCKS:
+        try:
+            while taken + size <= wanted:
+                kept.append(bytearray(size))
+                taken += size
+        except MemoryError:
+            continue
     return taken
 
 

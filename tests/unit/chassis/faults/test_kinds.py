@@ -288,6 +288,44 @@ def test_a_leak_that_meets_the_limit_of_its_process_takes_what_others_give_back_
     assert (found.stdout.splitlines()[-1:], found.returncode) == (["True True"], 0), found.stderr
 
 
+_HEAP = """
+import resource, sys, threading, time
+import psutil
+from shared.chassis.faults.active import Active
+from shared.chassis.faults.memory import _leak
+from shared.chassis.faults.requests import MemoryFault
+
+def refused():
+    # what a process has used and freed before is still its own, whatever its limit says
+    try:
+        return not [bytearray(20_000) for _ in range(200)]
+    except MemoryError:
+        return True
+
+held = [bytearray(20_000) for _ in range(600)]
+del held[::8]  # room between what is in use: it does not go back to the system
+del held[::2]
+fault = Active("leak", MemoryFault(mb_per_second=1_000, max_mb=900, seconds=100), time, lambda: None)
+limit = psutil.Process().memory_info().data + 40 * 2**20
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+before = refused()
+leak = threading.Thread(target=_leak, args=(fault,), daemon=True)
+leak.start()
+until = time.monotonic() + 20
+while not (meanwhile := refused()) and time.monotonic() < until:
+    time.sleep(0.02)
+fault.over.set()
+leak.join(60)
+sys.stdout.write(f"{before} {meanwhile} {leak.is_alive()} {refused()}")
+"""
+
+
+def test_a_leak_at_the_limit_of_its_process_leaves_nothing_of_the_heap_either_and_gives_it_back() -> None:
+    words = [sys.executable, "-c", _HEAP]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert (found.stdout.splitlines()[-1:], found.returncode) == (["False True False False"], 0), found.stderr
+
+
 def test_all_leaks_together_are_bounded(made: Bench) -> None:
     made.faults.inject(MemoryFault(mb_per_second=0.1, max_mb=1_000, seconds=100))
     with pytest.raises(Refused, match="24 are left") as caught:
