@@ -119,6 +119,7 @@ class Traffic(_Part):
     services: dict[str, ServiceTraffic]
     connect_timeout: Duration
     upstream_idle_timeout: Duration
+    connection_requests: Count
     outlier_detection: OutlierDetection
     health_check: HealthCheck
 

@@ -88,6 +88,19 @@ async def test_an_error_of_the_service_is_passed_on_and_asked_for_once(
     assert sum(len(replica.asked) for replica in both) == 1
 
 
+async def test_a_connection_is_given_up_after_its_number_of_requests_and_none_of_them_is_lost(
+    mesh: Mesh, client: aiohttp.ClientSession
+) -> None:
+    requests = load().connection_requests
+    closing = []
+    for number in range(1, requests + 11):  # one after the other, so on one connection while it lasts
+        async with client.post(mesh.url("inventory") + "/reservations", json={}) as answer:
+            assert answer.status == 200
+            if answer.headers.get("connection", "").lower() == "close":
+                closing.append(number)
+    assert closing == [requests]
+
+
 async def test_a_replica_that_refuses_connections_costs_no_request_and_is_ejected(
     mesh: Mesh, client: aiohttp.ClientSession
 ) -> None:

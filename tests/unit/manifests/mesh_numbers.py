@@ -40,6 +40,10 @@ ELSEWHERE: dict[str, tuple[Any, str]] = {
     "retries.per_try_idle_timeout": ("0s", "0 is none, and VirtualService has no word for it"),
     "health_check.interval": ("1s", "the kubelet asks at the tutorial's pace; Envoy ejects sooner, by what it sees"),
     "health_check.timeout": ("1s", "as the interval"),
+    "connection_requests": (
+        1000,
+        "between sidecars there is one connection of HTTP/2, and a handshake for each new one",
+    ),
 }
 """What has no counterpart: the value for which the reason holds, and the reason."""
 
