@@ -59,7 +59,7 @@ async def superuser(stack: LocalStack, database: str) -> AsyncIterator[Any]:
 
 async def generic_plan(connection: Any, query: str) -> str:
     """How a statement is answered whatever its values are. Statistics know constants no more: `HELD` has an index."""
-    query = re.sub(r"\.state = \$\d+(?!::)", ".state = 'HELD'", query)
+    query = re.sub(r"\.state = \$\d+\b(?!::)", ".state = 'HELD'", query)
     left = sorted({int(n) for n in re.findall(r"\$(\d+)", query)})
     query = re.sub(r"\$(\d+)", lambda found: f"${left.index(int(found[1])) + 1}", query)
     await connection.execute(f"PREPARE asked AS {query}")
