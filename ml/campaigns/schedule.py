@@ -46,6 +46,11 @@ KINDS = (
 )
 
 
+_GRADUAL_MINUTES = (90.0, 240.0)
+"""From the first sign to the full effect. What breaks half an hour after its first sign is, to a warning that looks ten
+to thirty minutes ahead, an abrupt fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One drawn episode: `quiet` minutes, then the fault on `service` for `ramp` minutes (growing, if it is gradual).
@@ -70,7 +75,7 @@ def draw(random: Random) -> Episode:
         kind=kind,
         service=random.choice(kind.services),
         quiet=random.uniform(35, 75),
-        ramp=random.uniform(35, 100) if gradual else random.uniform(4, 12),
+        ramp=random.uniform(*_GRADUAL_MINUTES) if gradual else random.uniform(4, 12),
         hold=random.uniform(4, 15),
         reach=random.uniform(0.1, 0.35) if kind.name == "ramp-that-ends" else random.uniform(0.9, 1.3),
         seed=random.randrange(2**31),

@@ -141,4 +141,4 @@ def test_a_seed_draws_the_same_campaign_and_every_kind_comes() -> None:
     assert {episode.kind.name for episode in drawn} == {kind.name for kind in KINDS}
     assert all(episode.service in episode.kind.services for episode in drawn)
     ramps = [episode.ramp for episode in drawn if episode.kind.onset is Onset.GRADUAL]
-    assert min(ramps) >= 35
+    assert min(ramps) >= 3 * HORIZON
