@@ -16,11 +16,17 @@ import asyncpg
 
 from infra.local import secrets
 from infra.local.errors import StackError
-from infra.local.settings import MODULES, LocalSettings
+from infra.local.settings import MODULES, SERVICES, LocalSettings
 from infra.local.state import StateDirectory
 
 _SUPERUSER = "postgres"
 _HOLDER = "postgres"
+
+_A_REPLICA = 12
+"""Connections that one process of a service may have open: the `writers` and `readers` of its `Database`."""
+
+_OTHERS = 20
+"""Connections for migrations, the auditor, a person at psql, and Postgres's own three for its superuser."""
 
 
 def binaries() -> Path:
@@ -46,7 +52,7 @@ def command(settings: LocalSettings, state: StateDirectory) -> tuple[str, ...]:
         "listen_addresses": "127.0.0.1",
         "port": str(settings.postgres_port),
         "unix_socket_directories": "",
-        "max_connections": "100",
+        "max_connections": str(_A_REPLICA * sum(map(settings.slots, SERVICES)) + _OTHERS),
         "shared_buffers": "64MB",
     }
     words = [str(binaries() / "postgres"), "-D", str(data_directory(state))]
